@@ -1,0 +1,184 @@
+"""The ``agentrl`` command: LightningCLI, plus making data, warm-starting, and the quick start."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import auto_cli, set_parsing_settings
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+# Classes named here can be chosen by their short name (--model.credit GRPO): importing them is all that takes.
+from lightning_agentrl import branching, credit, engines, environments, formats, losses
+from lightning_agentrl.callbacks import BeforeAfter, PhaseProgress, RunSettings, Transcripts
+from lightning_agentrl.config_files import config_names, expand
+from lightning_agentrl.credit.base import CreditAssigner
+from lightning_agentrl.datamodule import AgentRLDataModule
+from lightning_agentrl.environments.make_data import make_data
+from lightning_agentrl.losses.base import PolicyLoss
+from lightning_agentrl.module import AgentRLModule
+from lightning_agentrl.rollout.parity import ParityError
+from lightning_agentrl.warmstart import WarmStart, warm_start
+
+SHORT_NAMES = (branching, credit, engines, environments, formats, losses)
+TINY = "tiny"
+USAGE = """usage: agentrl COMMAND [options]
+
+  quickstart          make a world, warm-start a tiny policy, train it with real rollouts, print before → after
+  make-data           write one of the built-in worlds: passages, questions, demonstrations
+  warmstart -c …      build and warm-start the tiny policy that `model.policy: tiny` stands for
+  fit       -c …      train
+  validate  -c …      roll out the validation tasks
+
+-c takes a file or the name of a shipped configuration; several are laid over one another:
+  agentrl fit -c base -c environment/made_up_world -c algorithm/grpo
+Every option with its help: agentrl fit --help, agentrl fit -c base --print_config
+
+shipped configurations: """
+
+
+class Parser(LightningArgumentParser):
+    """Adds to an error what may be meant."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Name the known credit assigners or losses when an unknown one was asked for."""
+        for option, base in {"model.credit": CreditAssigner, "model.loss": PolicyLoss}.items():
+            given = re.search(rf"{re.escape(option)}[^\n]*?(?:class_path[\"']?: ?[\"']?|=|value )[\"']?([\w.]+)", message)
+            if option in message and ("import" in message or "not a" in message) and given:
+                known = sorted(cls.__name__ for cls in base.__subclasses__())
+                near = difflib.get_close_matches(given[1].rsplit(".", 1)[-1], known, n=1, cutoff=0.3)
+                meant = f" Did you mean {near[0]}?" if near else ""
+                message = f"{option}: no class {given[1]!r}. Known: {', '.join(known)}.{meant}\n\n{message}"
+        return super().error(message, ex)
+
+
+class AgentRLCLI(LightningCLI):
+    """LightningCLI with our module and data module, our callbacks always on, and one seed."""
+
+    def __init__(self, args: Sequence[str], run: bool = True) -> None:
+        """Parse, build, and (with ``run``) execute the subcommand."""
+        super().__init__(
+            AgentRLModule,
+            AgentRLDataModule,
+            args=expand(args),
+            run=run,
+            parser_class=Parser,
+            seed_everything_default=0,
+            save_config_callback=RunSettings,
+            save_config_kwargs={"overwrite": True},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_kwargs={"parser_mode": "yaml"},
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """What makes sense with online rollouts."""
+        skip = {"model", "train_dataloaders", "val_dataloaders", "datamodule"}
+        return {"fit": skip, "validate": (skip | {"dataloaders"}) - {"train_dataloaders", "val_dataloaders"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Our callbacks, the warm start, and the links."""
+        parser.add_lightning_class_args(PhaseProgress, "progress")
+        parser.add_lightning_class_args(Transcripts, "transcripts")
+        parser.add_lightning_class_args(BeforeAfter, "before_after")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults(
+            {
+                "checkpoint.monitor": "val/success",
+                "checkpoint.mode": "max",
+                "checkpoint.save_last": True,
+                "checkpoint.filename": "step-{step:06d}-success-{val/success:.3f}",
+                "checkpoint.auto_insert_metric_name": False,
+            }
+        )
+        parser.add_class_arguments(WarmStart, "warmstart")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
+
+    def before_fit(self) -> None:
+        """Make the tiny policy if it was asked for."""
+        self._settle_policy()
+
+    def before_validate(self) -> None:
+        """Make the tiny policy if it was asked for."""
+        self._settle_policy()
+
+    def _settle_policy(self) -> None:
+        if self.model.policy_source == TINY:
+            self.model.policy_source = str(self.warm_start())
+
+    def warm_start(self) -> Path:
+        """Folder of the warm-started tiny policy for this configuration."""
+        environment = self.datamodule.environment
+        environment.prepare()
+        if environment.demonstrations is None:
+            raise ValueError(
+                f"model.policy: tiny needs an environment with demonstrations for its cold start, and "
+                f"{type(environment).__name__} has none. Name a Hugging Face folder or hub id instead."
+            )
+        settings = self._get(self.config_init, "warmstart")
+        return warm_start(settings, environment.demonstrations, self.datamodule.format)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``agentrl``; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _quiet()
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE + ", ".join(config_names()))  # noqa: T201
+        return 0
+    try:
+        _run(arguments[0], arguments[1:])
+    except (ValueError, ImportError, ParityError) as problem:
+        # What is wrong is in the message; where it was noticed helps developers only.
+        if os.environ.get("AGENTRL_TRACEBACK"):
+            raise
+        print(f"agentrl: error: {problem}\n(AGENTRL_TRACEBACK=1 shows where)", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _run(command: str, rest: list[str]) -> None:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    if command == "make-data":
+        auto_cli(make_data, args=rest, as_positional=False)
+    elif command == "warmstart":
+        AgentRLCLI(rest, run=False).warm_start()
+    elif command == "quickstart":
+        AgentRLCLI(["fit", "-c", "base", "-c", "environment/made_up_world", "-c", "quickstart", *rest])
+    elif command in AgentRLCLI.subcommands():
+        AgentRLCLI([command, *rest])
+    else:
+        near = difflib.get_close_matches(command, ["quickstart", "make-data", "warmstart", "fit", "validate"], n=1)
+        raise ValueError(f"no command {command!r}{f'; did you mean {near[0]}?' if near else '; see agentrl --help'}")
+
+
+def _seed(value: Any) -> int:
+    if isinstance(value, bool) or value is None:
+        raise ValueError(f"seed_everything must be a number, so that rollouts can be repeated; got {value}.")
+    return int(value)
+
+
+def _quiet() -> None:
+    """Leave out what libraries say about choices that are ours."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for pattern in (
+        ".*IterableDataset.*has `__len__` defined.*",
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*It is recommended to use `self.log\\(.*sync_dist=True\\)`.*",
+    ):
+        warnings.filterwarnings("ignore", pattern)
+
+
+__all__ = ["AgentRLCLI", "Trainer", "main"]

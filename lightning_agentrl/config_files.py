@@ -1,0 +1,52 @@
+"""Where ``-c algorithm/grpo`` finds its file: the path as given, else the configurations that ship with the package."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+PACKAGED = Path(__file__).parent / "configs"
+CHECKOUT = Path(__file__).parent.parent / "configs"
+
+
+def config_root() -> Path:
+    """The folder of shipped configurations: inside an installed package, or beside it in a checkout."""
+    return PACKAGED if PACKAGED.is_dir() else CHECKOUT
+
+
+def config_names() -> list[str]:
+    """Names of all shipped configurations, such as ``algorithm/grpo``."""
+    root = config_root()
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+
+
+def find_config(name: str) -> Path:
+    """The file that a ``-c`` option means.
+
+    Raises:
+        ValueError: when there is none, with the nearest shipped names.
+    """
+    given = Path(name)
+    if given.is_file():
+        return given
+    shipped = name.removeprefix("configs/").removesuffix(".yaml")
+    if shipped in config_names():
+        return config_root() / f"{shipped}.yaml"
+    near = difflib.get_close_matches(shipped, config_names(), n=3, cutoff=0.4) or config_names()
+    raise ValueError(f"No configuration {name!r}: neither a file here nor a shipped name. Near: {', '.join(near)}.")
+
+
+def expand(arguments: Sequence[str]) -> list[str]:
+    """The command line with every ``-c NAME`` replaced by its file."""
+    result: list[str] = []
+    expecting = False
+    for argument in arguments:
+        if expecting:
+            result.append(str(find_config(argument)))
+        elif argument.startswith("--config="):
+            result.append(f"--config={find_config(argument.removeprefix('--config='))}")
+        else:
+            result.append(argument)
+        expecting = not expecting and argument in ("-c", "--config")
+    return result

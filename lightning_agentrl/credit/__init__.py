@@ -1,0 +1,1 @@
+"""Credit assigners: who earned the reward. One file each."""

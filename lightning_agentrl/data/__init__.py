@@ -1,0 +1,1 @@
+"""Readers of questions and passages, and the built-in worlds."""

@@ -1,0 +1,1 @@
+"""Rollout engines: tokens in, tokens and log-probs out."""

@@ -1,0 +1,91 @@
+"""The contract of a rollout engine: tokens in, tokens and log-probs out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from lightning_agentrl.types import Weights
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to sample one completion. Neither top-p, top-k nor min-p: training needs the full distribution."""
+
+    max_tokens: int
+    temperature: float
+    """0 is greedy; otherwise the temperature the engine was started with."""
+    stop_token_ids: tuple[int, ...]
+    """Ending tokens; the one that ended the completion is part of it."""
+    seed: int | None = None
+    top_logprobs: int = 0
+    """Size k of the top-k that entropy estimates are made from; 0 asks for none."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the engine sampled."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """Log-prob of each token, under the tempered distribution if the temperature is not 0 (nats)."""
+    finish_reason: Literal["stop", "length"]
+    entropies: tuple[float, ...] | None = None
+    cached_tokens: int = 0
+    """How many tokens of the prompt came from the engine's prefix cache."""
+
+
+@dataclass(frozen=True)
+class EngineSetup:
+    """What an engine is told once, before its first request."""
+
+    config: PretrainedConfig
+    """The policy's architecture."""
+    dtype: torch.dtype
+    device: torch.device
+    max_model_len: int
+    """Longest prompt plus completion, in tokens."""
+    temperature: float
+    """Temperature of sampled (not greedy) requests."""
+    distributed: bool = False
+    """Whether several ranks each own an engine."""
+
+
+class RolloutEngine(ABC):
+    """Owns a copy of the policy's weights and never calls the trainer's module.
+
+    Life: construct (cheap, from the command line) → `start` → (`update_weights` → many `generate`)* → `close`.
+    """
+
+    @abstractmethod
+    def start(self, setup: EngineSetup) -> None:
+        """Build the network; collective when ``setup.distributed``. Weights are random until `update_weights`."""
+
+    @property
+    @abstractmethod
+    def started(self) -> bool:
+        """Between `start` and `close`."""
+
+    @abstractmethod
+    def update_weights(self, weights: Weights, version: int) -> None:
+        """Replace all weights; nothing computed with the old ones is used afterwards. Blocks until done."""
+
+    @abstractmethod
+    async def generate(self, token_ids: list[int], params: SamplingParams) -> Completion:
+        """Continue a prompt. Safe to call from many asyncio tasks of any running loop."""
+
+    def sleep(self) -> None:
+        """Give memory back to the trainer while no rollout runs."""
+
+    def wake(self) -> None:
+        """Undo `sleep`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free everything; may be called twice, and after a crash."""

@@ -1,0 +1,70 @@
+"""The contract of an environment (shared, stateless) and of an episode (one per trajectory)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lightning_agentrl.tools.base import Tool
+from lightning_agentrl.types import Action, Reward, Task, ToolCall, Trajectory
+
+Split = Literal["train", "validation"]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the environment answers to one turn of the policy."""
+
+    results: tuple[str, ...] = ()
+    """Texts to show, one per tool call (or one for the turn); empty when the episode is over."""
+    done: bool = False
+    tool_calls: tuple[ToolCall, ...] = ()
+    reward: float = 0.0
+    penalty: float = 0.0
+    state_key: int | None = None
+    """Identity of the state that the next turn starts from; None lets the sampler hash the text."""
+
+
+class Unforkable(RuntimeError):
+    """The episode can neither be cloned nor replayed."""
+
+
+class Episode(ABC):
+    """One trajectory's side of the environment."""
+
+    @abstractmethod
+    async def step(self, action: Action) -> Observation:
+        """Answer one turn of the policy."""
+
+    @abstractmethod
+    async def reward(self, trajectory: Trajectory) -> Reward:
+        """The verdict, once the trajectory has ended for whatever reason."""
+
+    async def fork(self) -> Episode:
+        """An independent copy in the same state."""
+        raise Unforkable(f"{type(self).__name__} does not implement fork().")
+
+    async def close(self) -> None:
+        """Release what the episode holds; called exactly once."""
+
+
+class Environment(ABC):
+    """Tasks, tools and episodes. Shared by all trajectories, so it keeps no state of theirs."""
+
+    @property
+    @abstractmethod
+    def tools(self) -> Sequence[Tool]:
+        """The tools that the policy is told about."""
+
+    def prepare(self) -> None:
+        """Write or download data; called on one process of a machine, before `tasks`."""
+
+    @abstractmethod
+    def tasks(self, split: Split) -> Sequence[Task]:
+        """The tasks of a split, in a fixed order."""
+
+    @abstractmethod
+    async def open(self, task: Task, seed: int) -> Episode:
+        """Start an episode. All trajectories of a group get the same task and the same seed."""

@@ -1,0 +1,135 @@
+"""Multi-hop questions over a corpus of passages, with a search tool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from lightning_agentrl.data.readers import QuestionRow, read_passages, read_questions
+from lightning_agentrl.environments.base import Environment, Episode, Split
+from lightning_agentrl.environments.tools import ToolEpisode, ToolLimits
+from lightning_agentrl.rewards.exact_match import exact_match
+from lightning_agentrl.rewards.normalize import mentions
+from lightning_agentrl.rewards.token_f1 import token_f1
+from lightning_agentrl.tools.base import Tool, ToolResult
+from lightning_agentrl.tools.search import SearchTool
+from lightning_agentrl.types import Reward, Task
+
+METRICS: Mapping[str, Callable[[str | None, Sequence[str]], float]] = {
+    "exact_match": exact_match,
+    "token_f1": token_f1,
+}
+
+
+@dataclass(frozen=True)
+class SearchQA(Environment):
+    """Answers questions by searching; the outcome is how well the answer agrees with an accepted one."""
+
+    data_dir: Path | None = None
+    """Folder with corpus.jsonl, train.jsonl and validation.jsonl, as `agentrl make-data` writes it."""
+    corpus: Path | None = None
+    """Passages; overrides the one in data_dir. JSON lines (also .gz) or Parquet with id and contents."""
+    train: Path | None = None
+    """Training questions; override those in data_dir. Rows have id, question, golden_answers and maybe metadata."""
+    validation: Path | None = None
+    """Validation questions; override those in data_dir."""
+    top_k: int = 3
+    """Passages per search result, at least 1."""
+    system_prompt: str | None = None
+    """System message before each question; none by default."""
+    reward: Literal["exact_match", "token_f1"] = "exact_match"
+    """What the outcome is, both in [0, 1] and after SQuAD normalisation."""
+    turn_reward: float = 0.0
+    """Process reward of a turn whose search result holds an accepted answer; 0 gives none."""
+    invalid_call_penalty: float = 0.0
+    """Penalty of a turn with a malformed call, an unknown tool or wrong arguments; at least 0."""
+    max_train_tasks: int | None = None
+    """Use only the first so many training questions."""
+    max_validation_tasks: int | None = None
+    """Use only the first so many validation questions."""
+    max_bad_rows: int = 10
+    """Rows of a file that may be unusable; they are skipped with a warning."""
+    limits: ToolLimits = field(default_factory=ToolLimits)
+    """What a search may cost."""
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1, got {self.top_k}.")
+        if self.reward not in METRICS:
+            raise ValueError(f"reward must be one of {', '.join(METRICS)}, got {self.reward!r}.")
+        if self.invalid_call_penalty < 0:
+            raise ValueError(f"invalid_call_penalty must not be negative, got {self.invalid_call_penalty}.")
+        if self.data_dir is None and None in (self.corpus, self.train, self.validation):
+            raise ValueError("SearchQA needs data_dir, or each of corpus, train and validation.")
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        """The search tool."""
+        return (self._search,)
+
+    def prepare(self) -> None:
+        """Check that the files exist and can be read."""
+        for name in ("corpus", "train", "validation"):
+            self._path(name)
+        self.tasks("train")
+        self.tasks("validation")
+
+    def tasks(self, split: Split) -> Sequence[Task]:
+        """Questions in the order of their file."""
+        return self._train_tasks if split == "train" else self._validation_tasks
+
+    async def open(self, task: Task, seed: int) -> Episode:
+        """Start an episode; a search has no state and no chance, so the seed does not matter."""
+
+        def judge(answer: str | None) -> Reward:
+            scores = {name: metric(answer, task.answers) for name, metric in METRICS.items()}
+            outcome = scores[self.reward]
+            return Reward(outcome, outcome, {**scores, "answered": float(answer is not None)})
+
+        def turn_reward(results: Sequence[ToolResult]) -> float:
+            found = any(result.ok and mentions(result.text, answer) for result in results for answer in task.answers)
+            return self.turn_reward if found else 0.0
+
+        return ToolEpisode(
+            self.tools,
+            judge,
+            limits=self.limits,
+            turn_reward=turn_reward,
+            invalid_call_penalty=self.invalid_call_penalty,
+        )
+
+    @cached_property
+    def _search(self) -> SearchTool:
+        passages = read_passages(self._path("corpus"), max_bad_rows=self.max_bad_rows)
+        return SearchTool([passage.contents for passage in passages], self.top_k)
+
+    @cached_property
+    def _train_tasks(self) -> tuple[Task, ...]:
+        return self._read("train", self.max_train_tasks)
+
+    @cached_property
+    def _validation_tasks(self) -> tuple[Task, ...]:
+        return self._read("validation", self.max_validation_tasks)
+
+    def _read(self, split: Split, limit: int | None) -> tuple[Task, ...]:
+        rows = read_questions(self._path(split), max_bad_rows=self.max_bad_rows)
+        return tuple(self._task(row) for row in rows[:limit])
+
+    def _task(self, row: QuestionRow) -> Task:
+        system = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
+        messages = (*system, {"role": "user", "content": row.question})
+        return Task(row.id, messages, row.answers, row.metadata)
+
+    def _path(self, name: Literal["corpus", "train", "validation"]) -> Path:
+        """Where a file is. A missing one is an error of the configuration, hence a ValueError."""
+        explicit = {"corpus": self.corpus, "train": self.train, "validation": self.validation}[name]
+        path = explicit or Path(self.data_dir or ".") / f"{name}.jsonl"
+        if not path.is_file():
+            raise ValueError(
+                f"SearchQA found no {name} file at {path}. Write a built-in world with "
+                f"`agentrl make-data --world synthetic --out {path.parent}`, or set data_dir or {name} to your own data."
+            )
+        return path

@@ -1,0 +1,1 @@
+"""Chat formats: messages and tool calls to tokens, once."""

@@ -1,0 +1,45 @@
+"""The contract of a chat format: messages and tool calls on one side, tokens on the other."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lightning_agentrl.types import Action
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class ChatFormat(ABC):
+    """Turns messages into tokens once, and never back into messages: history is never re-rendered."""
+
+    @abstractmethod
+    def prompt(
+        self, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]], tools: Sequence[dict[str, Any]]
+    ) -> list[int]:
+        """Tokens of the first prompt, up to where the policy starts to speak."""
+
+    @abstractmethod
+    def action(self, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+        """Tokens of a turn spoken by the policy, its end-of-turn token included (for demonstrations)."""
+
+    @abstractmethod
+    def observation(self, tokenizer: PreTrainedTokenizerBase, results: Sequence[str]) -> list[int]:
+        """Tokens that follow a turn: what the tools returned, up to where the policy speaks again.
+
+        Text is encoded so that it cannot forge control tokens.
+        """
+
+    @abstractmethod
+    def parse(self, tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> Action:
+        """What the sampled tokens of one turn mean. Malformed calls come back with an error, never as no call."""
+
+    @abstractmethod
+    def stop_token_ids(self, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+        """Tokens that end the policy's turn."""
+
+    @abstractmethod
+    def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Raise a ValueError when the tokenizer cannot speak this format."""

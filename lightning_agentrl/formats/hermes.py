@@ -1,0 +1,198 @@
+"""The Hermes dialect that Qwen speaks: JSON calls in <tool_call> tags, results in <tool_response> tags."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from lightning_agentrl.formats.base import ChatFormat
+from lightning_agentrl.types import Action, ParsedCall
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+THINKING = re.compile(r"<think>.*?(?:</think>|\Z)|\A(?:(?!<think>).)*?</think>", re.DOTALL)
+"""Thoughts, also those that the prompt opened or that were cut off."""
+
+
+@dataclass(frozen=True)
+class HermesFormat(ChatFormat):
+    """Hermes / Qwen chat tokens."""
+
+    start_of_turn: str = "<|im_start|>"
+    """Token that opens a turn."""
+    end_of_turn: str = "<|im_end|>"
+    """Token that ends a turn."""
+    tool_call: str = "tool_call"
+    """Name of the tag around a call."""
+    tool_response: str = "tool_response"
+    """Name of the tag around a result."""
+
+    def prompt(
+        self, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]], tools: Sequence[dict[str, Any]]
+    ) -> list[int]:
+        """Tokens of the first prompt, rendered by the tokenizer's own chat template."""
+        return self._render(tokenizer, messages, tools)
+
+    def action(self, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+        """Tokens of a demonstrated turn; its markers become control tokens."""
+        return self._encode(tokenizer, [(text + self.end_of_turn, True)])
+
+    def observation(self, tokenizer: PreTrainedTokenizerBase, results: Sequence[str]) -> list[int]:
+        """Tokens from the end of the policy's turn to where it speaks again, one block per result."""
+        parts = [(f"\n{self.start_of_turn}user", True)]
+        for result in results:
+            parts += [(f"\n<{self.tool_response}>\n", True), (result, False), (f"\n</{self.tool_response}>", True)]
+        return self._encode(tokenizer, [*parts, (f"{self.end_of_turn}\n{self.start_of_turn}assistant\n", True)])
+
+    def parse(self, tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> Action:
+        """Text and calls of a turn, up to its first end-of-turn token; calls in thoughts do not count."""
+        ends = self.stop_token_ids(tokenizer)
+        length = next((place for place, token in enumerate(token_ids) if token in ends), len(token_ids))
+        text = str(tokenizer.decode(list(token_ids[:length]), skip_special_tokens=False))
+        return Action(text, tuple(self._calls(THINKING.sub("", text))))
+
+    def stop_token_ids(self, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+        """The end-of-turn token, and the tokenizer's end of text where that is another one."""
+        ends = [_token_id(tokenizer, self.end_of_turn), tokenizer.eos_token_id]
+        return tuple(dict.fromkeys(token for token in ends if token is not None))
+
+    def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Check the markers, and that appending turns gives the tokens which rendering the whole chat would give."""
+        from jinja2 import TemplateError
+
+        missing = [marker for marker in self._markers[:4] if _token_id(tokenizer, marker) is None]
+        if missing or tokenizer.eos_token_id is None:
+            lacking = [*missing, *(["an end-of-text token (eos_token)"] if tokenizer.eos_token_id is None else [])]
+            raise ValueError(
+                f"HermesFormat needs single tokens which this tokenizer lacks: {', '.join(lacking)}. Choose a model of "
+                f"the Qwen family, add the tokens, or choose another format."
+            )
+        if not tokenizer.chat_template:
+            raise ValueError("HermesFormat renders prompts with a chat template, and this tokenizer has none.")
+        call = f'<{self.tool_call}>\n{{"name": "search", "arguments": {{"query": "x"}}}}\n</{self.tool_call}>'
+        chat = [
+            {"role": "user", "content": "Where?"},
+            {"role": "assistant", "content": call},
+            {"role": "tool", "content": '"Title"\nIt is here.'},
+        ]
+        try:
+            prompt, rendered = self._render(tokenizer, chat[:1], []), self._render(tokenizer, chat, [])
+        except TemplateError as error:
+            raise ValueError(f"The tokenizer's chat template cannot render a chat with tools: {error}.") from error
+        action, observation = chat[1]["content"], chat[2]["content"]
+        appended = [*prompt, *self.action(tokenizer, action), *self.observation(tokenizer, [observation])]
+        if rendered[: len(appended)] != appended:
+            raise ValueError(
+                f"HermesFormat appends turns as {tokenizer.decode(appended)!r}, but the tokenizer's chat template "
+                f"renders the same chat as {tokenizer.decode(rendered)!r}. Choose the format that the model was "
+                f"trained with, or give the tokenizer a template of the Qwen form."
+            )
+
+    @property
+    def _markers(self) -> tuple[str, ...]:
+        tags = [f"<{slash}{tag}>" for tag in (self.tool_call, self.tool_response, "think") for slash in ("", "/")]
+        return (self.start_of_turn, self.end_of_turn, *tags)
+
+    def _render(
+        self, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]], tools: Sequence[dict[str, Any]]
+    ) -> list[int]:
+        return list(
+            tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                tools=list(tools) or None,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=False,
+            )
+        )
+
+    def _encode(self, tokenizer: PreTrainedTokenizerBase, parts: Iterable[tuple[str, bool]]) -> list[int]:
+        """Encode texts as one, with control tokens in the trusted ones only.
+
+        Neighbouring texts are encoded together, so that merges across their border come out as they would in a
+        rendered chat. Where an untrusted text spells a control token, it is cut after that token's first character.
+        """
+        controls = _controls(tokenizer, self._markers)
+        anywhere = "|".join(re.escape(control) for control in sorted(controls, key=len, reverse=True))
+        token_ids: list[int] = []
+        run = ""
+
+        def flush() -> None:
+            nonlocal run
+            forged = controls.values()  # only a token of one character can be left; it is dropped
+            token_ids.extend(token for token in tokenizer.encode(run, add_special_tokens=False) if token not in forged)
+            run = ""
+
+        for text, trusted in parts:
+            if trusted:
+                for piece in re.split(f"({anywhere})", text):
+                    if piece in controls:
+                        flush()
+                        token_ids.append(controls[piece])
+                    else:
+                        run += piece
+            else:
+                cuts = [match.start() + 1 for match in re.finditer(f"(?={anywhere})", text)]
+                for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
+                    if start:
+                        flush()
+                    run += text[start:end]
+        flush()
+        return token_ids
+
+    def _calls(self, text: str) -> Iterable[ParsedCall]:
+        """Every call between tags; a tag without its partner is a malformed call."""
+        opening, closing = f"<{self.tool_call}>", f"</{self.tool_call}>"
+        body: str | None = None  # what the open tag holds so far; None outside of tags
+        for piece in re.split(f"({opening}|{closing})", text):
+            if piece == opening:
+                if body is not None:
+                    yield _malformed(f"{opening} without {closing}")
+                body = ""
+            elif piece == closing:
+                yield _malformed(f"{closing} without {opening}") if body is None else _parse(body)
+                body = None
+            elif body is not None:
+                body = piece
+            elif opening[:-1] in piece or closing[:-1] in piece:
+                yield _malformed("a tag is not finished")
+        if body is not None:
+            yield _malformed(f"{opening} without {closing}")
+
+
+def _malformed(reason: str, name: str = "") -> ParsedCall:
+    return ParsedCall(name, {}, f'{reason}; expected <tool_call>{{"name": ..., "arguments": {{...}}}}</tool_call>')
+
+
+def _parse(body: str) -> ParsedCall:
+    """One call from the JSON between its tags."""
+    try:
+        call = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        return _malformed(f"not valid JSON ({error})")
+    if not isinstance(call, dict):
+        return _malformed(f"the call is a {type(call).__name__}, not an object")
+    name, arguments = call.get("name"), call.get("arguments")
+    if not isinstance(name, str) or not name:
+        return _malformed('the call has no "name" that is a string')
+    if not isinstance(arguments, dict):
+        return _malformed('the call has no "arguments" that are an object', name)
+    return ParsedCall(name, arguments)
+
+
+def _token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
+    found = tokenizer.convert_tokens_to_ids(token)
+    return found if isinstance(found, int) and tokenizer.convert_ids_to_tokens(found) == token else None
+
+
+@lru_cache(maxsize=8)
+def _controls(tokenizer: PreTrainedTokenizerBase, markers: tuple[str, ...]) -> dict[str, int]:
+    """Ids of the tokenizer's special tokens and of our markers; some tokenizers do not count the latter as special."""
+    controls = {str(added): id for id, added in tokenizer.added_tokens_decoder.items() if added.special}
+    ours = {marker: _token_id(tokenizer, marker) for marker in markers}
+    return controls | {marker: id for marker, id in ours.items() if id is not None}

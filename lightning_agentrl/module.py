@@ -1,0 +1,311 @@
+"""The learner: a policy, a credit assigner, a loss, and Lightning's own optimizer loop around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from lightning_agentrl.credit.base import CreditAssigner
+from lightning_agentrl.credit.grpo import GRPO
+from lightning_agentrl.losses.base import Aggregation, PolicyLoss, aggregate
+from lightning_agentrl.losses.clipped import ClippedLoss
+from lightning_agentrl.ops import group_range
+from lightning_agentrl.policy import Dtype, load_config, load_policy, load_tokenizer
+from lightning_agentrl.scoring import score
+from lightning_agentrl.types import RolloutBatch, Signal
+
+if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerLRScheduler
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+COLLATED = Signal.STATE_KEYS | Signal.TURN_REWARDS | Signal.PARENT_IDS | Signal.SAMPLING_ENTROPIES
+"""Signals that come with the rollouts; nothing has to be computed for them."""
+SCORED = Signal.OLD_LOGPROBS | Signal.CURRENT_LOGPROBS | Signal.ENTROPIES
+
+
+class AgentRLModule(LightningModule):
+    """Trains a causal language model on rollouts. Implements `types.Learner`.
+
+    Args:
+        policy: Hugging Face folder or hub id; ``tiny`` lets the command line build and warm-start a tiny policy.
+        credit: who earned the reward.
+        loss: what to do about it.
+        optimizer: called with the policy's parameters.
+        lr_scheduler: called with the optimizer, stepped once per epoch; none keeps the learning rate.
+        aggregation: how token losses become one number; see `losses.base.aggregate`.
+        aggregation_constant: the divisor L of ``aggregation: constant``, in tokens.
+        temperature: of rollouts, scores and entropies alike; greater than 0.
+        dtype: of the policy's weights.
+        gradient_checkpointing: recompute activations in the backward: less memory, more time.
+        max_tokens: most tokens of one forward; a longer micro-batch runs in chunks of rows.
+    """
+
+    def __init__(
+        self,
+        policy: str = "tiny",
+        credit: CreditAssigner = GRPO(),  # noqa: B008 - frozen
+        loss: PolicyLoss = ClippedLoss(),  # noqa: B008 - frozen
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        aggregation: Aggregation = "token-mean",
+        aggregation_constant: float | None = None,
+        temperature: float = 1.0,
+        dtype: Dtype = "float32",
+        gradient_checkpointing: bool = False,
+        max_tokens: int = 16384,
+    ) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"model.temperature must be greater than 0, got {temperature}; validation is greedy anyway.")
+        if (aggregation == "constant") != (aggregation_constant is not None):
+            raise ValueError(
+                f"model.aggregation_constant is read with aggregation=constant, and only then; got "
+                f"aggregation={aggregation} and aggregation_constant={aggregation_constant}."
+            )
+        self.policy_source = policy
+        self.credit = credit
+        self.loss = loss
+        self.aggregation = aggregation
+        self.aggregation_constant = aggregation_constant
+        self.dtype_name = dtype
+        self.gradient_checkpointing = gradient_checkpointing
+        self.max_tokens = max_tokens
+        self.policy: PreTrainedModel | None = None
+        self.success = MeanMetric()
+        self._temperature = temperature
+        self._optimizer = optimizer
+        self._lr_scheduler = lr_scheduler
+        self._recorded: dict[str, float] = {}
+
+    # --- what the DataModule asks (types.Learner) ---------------------------------------------------------------
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The policy's tokenizer."""
+        return load_tokenizer(self.policy_source)
+
+    @cached_property
+    def policy_config(self) -> PretrainedConfig:
+        """The policy's architecture, without dropout."""
+        return load_config(self.policy_source)
+
+    @property
+    def policy_dtype(self) -> torch.dtype:
+        """What the policy computes in: autocast's type under mixed precision, else that of its weights."""
+        mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+        return mixed.get(str(self.trainer.precision)) or next(self._network.parameters()).dtype
+
+    @property
+    def temperature(self) -> float:
+        """Temperature of rollouts, scores and entropies alike."""
+        return self._temperature
+
+    @property
+    def policy_version(self) -> int:
+        """Number of optimizer steps behind the weights."""
+        return self.global_step
+
+    @property
+    def requires(self) -> Signal:
+        """What credit and loss need."""
+        return self.credit.requires | self.loss.requires
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and tensors of the policy's state, both halves of tied embeddings included."""
+        for name, tensor in self._network.state_dict().items():
+            yield name, tensor.detach()
+
+    @torch.no_grad()
+    def score(self, batch: RolloutBatch, signals: Signal, temperature: float | None = None) -> RolloutBatch:
+        """Fill in what ``signals`` asks for beyond what came with the rollouts."""
+        unknown = signals & ~(COLLATED | SCORED)
+        if unknown:
+            raise ValueError(f"No scorer computes {', '.join(unknown.field_names)}; scorers exist for {SCORED!r}.")
+        wanted = signals & SCORED
+        if not wanted:
+            return batch
+        # Outside the step hooks Lightning opens no autocast, and a score without it would not match the training forward.
+        with self.trainer.precision_plugin.forward_context():
+            scores = score(
+                self._network,
+                batch.to(self.device),
+                temperature=temperature or self.temperature,
+                entropies=Signal.ENTROPIES in wanted,
+                max_tokens=self.max_tokens,
+            )
+        found: dict[str, Tensor] = {}
+        if Signal.OLD_LOGPROBS in wanted:
+            found["old_logprobs"] = scores.logprobs.to(batch.input_ids.device)
+        if Signal.CURRENT_LOGPROBS in wanted:
+            found["current_logprobs"] = scores.logprobs.to(batch.input_ids.device)
+        if scores.entropies is not None:
+            found["entropies"] = scores.entropies.to(batch.input_ids.device)
+        return replace(batch, **found)  # type: ignore[arg-type]
+
+    def assign(self, batch: RolloutBatch) -> RolloutBatch:
+        """Ask the credit assigner, check its answer, and log what it says of itself."""
+        batch.require(self.credit.requires, type(self.credit).__name__)
+        credit = self.credit(batch, all_sum=self._all_sum)
+        if credit.advantages.shape != batch.input_ids.shape:
+            raise ValueError(
+                f"{type(self.credit).__name__} must return advantages of shape {tuple(batch.input_ids.shape)}, "
+                f"got {tuple(credit.advantages.shape)}."
+            )
+        mask = batch.action_mask if credit.loss_mask is None else credit.loss_mask & batch.action_mask
+        trained = credit.advantages[mask]
+        flat = group_range(batch.outcomes, batch.group_ids) <= 0
+        self.record(
+            {
+                "credit/advantage_mean": float(trained.mean()) if trained.numel() else 0.0,
+                "credit/advantage_std": float(trained.std(correction=0)) if trained.numel() else 0.0,
+                "credit/nonzero_share": float((trained != 0).float().mean()) if trained.numel() else 0.0,
+                "credit/zero_variance_share": float(flat.float().mean()),
+                **{f"credit/{name}": float(value) for name, value in credit.metrics.items()},
+            }
+        )
+        return replace(
+            batch,
+            advantages=credit.advantages.detach(),
+            clip_scale=credit.clip_scale,
+            loss_mask=mask,
+            components=credit.components,
+        )
+
+    def weigh(self, steps: Sequence[Sequence[RolloutBatch]]) -> list[list[RolloutBatch]]:
+        """Write ``loss_weights``; then leave rows out whose every advantage is 0, since they cannot move a weight."""
+        counts = torch.stack([_counts(step) for step in steps])  # [S, 2] trained tokens and rows
+        counts = self._all_sum(counts.to(self.device)).cpu()
+        result = []
+        for step, (tokens, rows) in zip(steps, counts, strict=True):
+            weighed = []
+            for micro in step:
+                assert micro.loss_mask is not None and micro.advantages is not None
+                weights = aggregate(
+                    micro.loss_mask, self.aggregation, tokens=tokens, rows=rows, constant=self.aggregation_constant
+                )
+                active = (micro.advantages != 0).any(1).nonzero()[:, 0]
+                kept = active if len(active) else torch.zeros(1, dtype=torch.int64)
+                weighed.append(replace(micro, loss_weights=weights).select(kept).trim())
+            result.append(weighed)
+        return result
+
+    def record(self, metrics: Mapping[str, float]) -> None:
+        """Keep numbers until the epoch's end, when Lightning logs them."""
+        self._recorded.update(metrics)
+
+    # --- Lightning ----------------------------------------------------------------------------------------------
+
+    def configure_model(self) -> None:
+        """Load the policy, once, on every rank."""
+        if self.policy is not None:
+            return
+        self.policy = load_policy(self.policy_source, self.policy_config, self.dtype_name)
+        if self.gradient_checkpointing:
+            self.policy.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer over the policy's trainable parameters."""
+        optimizer = self._optimizer([p for p in self._network.parameters() if p.requires_grad])
+        if self._lr_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._lr_scheduler(optimizer), "interval": "epoch"}}
+
+    def on_fit_start(self) -> None:
+        """Say so when a clipping loss cannot clip."""
+        if self.loss.clips and int(self.trainer.num_training_batches) <= self.trainer.accumulate_grad_batches:
+            self.print(
+                "One optimizer step per collection: the ratio is exactly 1 and clipping is inert. "
+                "Set data.minibatches or data.ppo_epochs above 1 to change that."
+            )
+
+    def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
+        """Σ token loss · weight, scaled so that Lightning's own averaging gives exactly the sum."""
+        logprobs = score(self._network, batch, temperature=self.temperature, max_tokens=self.max_tokens).logprobs
+        token_losses, metrics = self.loss(logprobs, batch)
+        assert batch.loss_weights is not None and batch.loss_mask is not None
+        loss = (token_losses * batch.loss_weights).sum() + logprobs.sum() * 0
+        # Lightning divides by the number of accumulated micro-batches, and DDP averages over ranks.
+        scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        self._log_policy(logprobs.detach(), batch, metrics)
+        self.log("policy/loss", loss.detach() * scale, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+        return loss * scale
+
+    def _log_policy(self, logprobs: Tensor, batch: RolloutBatch, metrics: Mapping[str, Tensor]) -> None:
+        mask = batch.loss_mask
+        assert mask is not None
+        tokens = int(mask.sum())
+        if not tokens:
+            return
+        # The engine sampled with the weights at collection: compare it with the trainer's opinion at that time.
+        behind = logprobs if batch.old_logprobs is None else batch.old_logprobs
+        mismatch = (batch.sampling_logprobs - behind).abs()
+        means = {**metrics, "mismatch_mean": mismatch}
+        for name, values in means.items():
+            self.log(f"policy/{name}", values[mask].mean(), on_step=False, on_epoch=True, batch_size=tokens, sync_dist=True)
+        self.log("policy/mismatch_max", mismatch[mask].max(), on_step=False, on_epoch=True, reduce_fx="max", sync_dist=True)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the gradient's norm before clipping."""
+        grads = [p.grad for p in self._network.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads)
+        self.log("policy/grad_norm", norm, on_step=False, on_epoch=True, batch_size=1)
+
+    def on_train_epoch_end(self) -> None:
+        """Log what was recorded about the collection."""
+        self._log_recorded()
+
+    def validation_step(self, batch: RolloutBatch, batch_idx: int) -> None:
+        """Success is an outcome of 1, the most an environment gives."""
+        self.success.update((batch.outcomes >= 1).float())
+        rows = len(batch)
+        self.log("val/success", self.success, on_step=False, on_epoch=True, batch_size=rows, prog_bar=True)
+        means = {
+            "reward": batch.rewards,
+            "turns": batch.turn_mask.sum(1).float(),
+            "tool_turns": batch.process_mask.sum(1).float(),
+            "truncated": batch.truncated.float(),
+            "tokens": batch.action_mask.sum(1).float(),
+        }
+        for name, values in means.items():
+            self.log(f"val/{name}", values.mean(), on_step=False, on_epoch=True, batch_size=rows, sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what was recorded about the validation rollouts."""
+        self._log_recorded()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let a checkpoint say what it was trained with."""
+        checkpoint["agentrl"] = {"policy": self.policy_source, "credit": repr(self.credit), "loss": repr(self.loss)}
+
+    # --- helpers ------------------------------------------------------------------------------------------------
+
+    @property
+    def _network(self) -> PreTrainedModel:
+        if self.policy is None:
+            raise RuntimeError("The policy is not loaded yet; Lightning loads it in configure_model.")
+        return self.policy
+
+    def _all_sum(self, tensor: Tensor) -> Tensor:
+        reduced = self.trainer.strategy.reduce(tensor.clone(), reduce_op="sum")
+        return reduced if isinstance(reduced, Tensor) else tensor
+
+    def _log_recorded(self) -> None:
+        for name, value in self._recorded.items():
+            self.log(name, value, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+        self._recorded.clear()
+
+
+def _counts(step: Sequence[RolloutBatch]) -> Tensor:
+    """Trained tokens and rows with any, over one optimizer step."""
+    masks = [micro.loss_mask for micro in step if micro.loss_mask is not None]
+    tokens = sum(int(mask.sum()) for mask in masks)
+    rows = sum(int(mask.any(1).sum()) for mask in masks)
+    return torch.tensor([tokens, rows], dtype=torch.float64)

@@ -1,0 +1,1 @@
+"""Verdicts on an answer: plain functions of strings."""

@@ -1,0 +1,1 @@
+"""The agent loop, and what becomes of its trajectories."""

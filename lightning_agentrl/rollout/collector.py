@@ -1,0 +1,149 @@
+"""Engine and sampler kept in step with the learner: start, sync, parity, roll out, close."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from lightning_agentrl.branching.base import Branching
+from lightning_agentrl.engines.base import EngineSetup, RolloutEngine
+from lightning_agentrl.environments.base import Environment, Split
+from lightning_agentrl.formats.base import ChatFormat
+from lightning_agentrl.rollout.event_loop import EventLoopThread
+from lightning_agentrl.rollout.parity import ParityCheck
+from lightning_agentrl.rollout.phases import PhaseClock
+from lightning_agentrl.rollout.sampler import Job, Limits, Sampler
+from lightning_agentrl.types import Learner, RolloutBatch, Task, Trajectory
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What was rolled out, for callbacks to look at."""
+
+    split: Split
+    epoch: int
+    policy_version: int
+    trajectories: list[Trajectory]
+    batch: RolloutBatch
+
+
+class Collecting(Protocol):
+    """What callbacks may look at: a data module that collects."""
+
+    @property
+    def clock(self) -> PhaseClock:
+        """Tells listeners which phase a collection is in."""
+
+    last: Collection | None
+    """What was rolled out last on this rank."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the engine runs."""
+
+    device: torch.device
+    world_size: int
+
+
+class Collector:
+    """Rolls out prompts with the learner's present weights. Every collection, validation included, syncs first."""
+
+    def __init__(
+        self,
+        engine: RolloutEngine,
+        environment: Environment,
+        chat_format: ChatFormat,
+        branching: Branching,
+        limits: Limits,
+        parity_tolerance: float | None,
+    ) -> None:
+        self.engine = engine
+        self.environment = environment
+        self.format = chat_format
+        self.branching = branching
+        self.limits = limits
+        self.parity_tolerance = parity_tolerance
+        self.clock = PhaseClock()
+        self._loop = EventLoopThread()
+        self._sampler: Sampler | None = None
+        self._parity: ParityCheck | None = None
+
+    def sync(self, learner: Learner, place: Place, probes: Sequence[Task]) -> None:
+        """Give the engine the learner's weights and see that it took them; starts the engine if need be.
+
+        Args:
+            learner: whose weights.
+            place: of the engine, when it has to be started.
+            probes: tasks whose prompts the parity check uses.
+
+        Raises:
+            ParityError: when engine and trainer disagree afterwards.
+        """
+        if not self.engine.started:
+            with self.clock.phase("engine_start"):
+                self._start(learner, place, probes)
+        elif self._parity is not None:
+            with self.clock.phase("parity"):
+                self._loop.run(self._parity.before_sync())
+        with self.clock.phase("sync"):
+            self.engine.update_weights(learner.weights(), learner.policy_version)
+        if self._parity is not None:
+            with self.clock.phase("parity"):
+                learner.record({"policy/parity_gap": self._parity.compare(self._loop.run(self._parity.sample()))})
+
+    def roll_out(
+        self, jobs: Sequence[Job], learner: Learner, *, temperature: float, seed: int, epoch: int
+    ) -> list[Trajectory]:
+        """Roll out all jobs; blocks until the last trajectory has its verdict."""
+        assert self._sampler is not None, "sync comes first"
+        total = sum(self.branching.initial(job.samples) for job in jobs)
+        done = tokens = 0
+
+        def progress(trajectory: Trajectory) -> None:
+            nonlocal done, tokens
+            done += 1
+            tokens += sum(len(turn.action) for turn in trajectory.turns)
+            self.clock.tell("rollout", f"{done}/{total} rollouts, {tokens} tokens")
+
+        with self.clock.phase("rollout"):
+            return self._loop.run(
+                self._sampler.collect(
+                    jobs,
+                    temperature=temperature,
+                    seed=seed,
+                    epoch=epoch,
+                    policy_version=learner.policy_version,
+                    on_trajectory=progress,
+                )
+            )
+
+    def close(self) -> None:
+        """Free engine and event loop; a later `sync` starts them again."""
+        self._parity = self._sampler = None
+        self._loop.close()
+        self.engine.close()
+
+    def _start(self, learner: Learner, place: Place, probes: Sequence[Task]) -> None:
+        self._sampler = Sampler(
+            self.engine, self.environment, self.format, self.branching, learner.tokenizer, self.limits
+        )
+        prompts = [self._sampler.prompt(task).token_ids for task in probes]  # too long a prompt is found before the start
+        dtype = learner.policy_dtype
+        setup = EngineSetup(
+            config=learner.policy_config,
+            dtype=dtype,
+            device=place.device,
+            max_model_len=self.limits.max_model_len,
+            temperature=learner.temperature,
+            distributed=place.world_size > 1,
+        )
+        self.engine.start(setup)
+        tolerance = self.parity_tolerance
+        if tolerance is None:
+            # 16-bit kernels of engine and trainer round differently: some hundredths of a nat are usual.
+            tolerance = 1e-4 if dtype == torch.float32 else 0.3
+        self._parity = ParityCheck(self.engine, learner, prompts, tolerance) if tolerance else None

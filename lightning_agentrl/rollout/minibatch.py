@@ -1,0 +1,54 @@
+"""One collection to S × A micro-batches: how many is a function of the configuration only."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from dataclasses import replace
+
+import torch
+
+from lightning_agentrl.types import RolloutBatch
+
+
+def cut(
+    batch: RolloutBatch, *, ppo_epochs: int, minibatches: int, accumulate: int, rng: random.Random
+) -> list[list[RolloutBatch]]:
+    """Optimizer steps of exactly ``accumulate`` micro-batches each, balanced by tokens that carry credit.
+
+    Every row is in exactly one micro-batch per PPO epoch. Where there are too few rows, a micro-batch is one row
+    whose loss mask is empty, so that every rank runs the same number of forwards.
+    """
+    return [
+        [_rows(batch, micro) for micro in _balance(step, _costs(batch), accumulate)]
+        for _ in range(ppo_epochs)
+        for step in _balance(rng.sample(range(len(batch)), len(batch)), _costs(batch), minibatches)
+    ]
+
+
+def _costs(batch: RolloutBatch) -> list[float]:
+    """Tokens of a row; a row without credit is nearly free because the learner may leave it out."""
+    tokens = batch.attention_mask.sum(1)
+    if batch.advantages is None:
+        return [float(count) for count in tokens.tolist()]
+    carries = (batch.advantages != 0).any(1)
+    return torch.where(carries, tokens.float(), torch.full_like(tokens, 1e-3, dtype=torch.float32)).tolist()
+
+
+def _balance(rows: list[int], costs: list[float], parts: int) -> list[list[int]]:
+    """Longest first to the lightest part; among equals the order of ``rows`` decides."""
+    heap = [(0.0, part) for part in range(parts)]
+    result: list[list[int]] = [[] for _ in range(parts)]
+    for row in sorted(rows, key=lambda row: -costs[row]):
+        load, part = heapq.heappop(heap)
+        result[part].append(row)
+        heapq.heappush(heap, (load + costs[row], part))
+    return result
+
+
+def _rows(batch: RolloutBatch, rows: list[int]) -> RolloutBatch:
+    if rows:
+        return batch.select(torch.tensor(sorted(rows))).trim()
+    filler = batch.select(torch.tensor([0]))
+    assert filler.loss_mask is not None
+    return replace(filler, loss_mask=torch.zeros_like(filler.loss_mask)).trim()

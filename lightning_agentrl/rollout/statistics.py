@@ -1,0 +1,74 @@
+"""Numbers about a collection, for the logger."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from statistics import fmean, pstdev
+
+from lightning_agentrl.types import Trajectory
+
+
+def summarize(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Rewards, lengths, stops and tools of one collection, under their logged names."""
+    outcomes = [trajectory.outcome for trajectory in trajectories]
+    shaped = [trajectory.reward.shaped if trajectory.reward else 0.0 for trajectory in trajectories]
+    groups: defaultdict[int, list[float]] = defaultdict(list)
+    for trajectory, reward in zip(trajectories, shaped, strict=True):
+        groups[trajectory.group].append(reward)
+    actions = [sum(len(turn.action) for turn in trajectory.turns) for trajectory in trajectories]
+    lengths = [sum(map(len, trajectory.segments)) for trajectory in trajectories]
+    return {
+        "reward/mean": fmean(shaped),
+        "reward/success": fmean(outcome >= 1 for outcome in outcomes),
+        "reward/group_std": fmean(pstdev(rewards) for rewards in groups.values()),
+        "rollout/turns": fmean(len(trajectory.turns) for trajectory in trajectories),
+        "rollout/tokens": fmean(actions),
+        "rollout/generated_tokens": float(sum(actions)),
+        "rollout/length": fmean(lengths),
+        "rollout/length_max": float(max(lengths)),
+        "rollout/truncated_share": fmean(trajectory.stop.truncated for trajectory in trajectories),
+        "rollout/prompt_cache_share": _cache_share(trajectories),
+        **{f"rollout/stop_{reason}": share for reason, share in stop_shares(trajectories).items()},
+        **_tools(trajectories),
+    }
+
+
+def stop_shares(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Share of trajectories per stop reason that occurred."""
+    counts = Counter(str(trajectory.stop) for trajectory in trajectories)
+    return {reason: count / len(trajectories) for reason, count in sorted(counts.items())}
+
+
+def success_by(trajectories: Sequence[Trajectory], key: str) -> dict[str, float]:
+    """Success split by a value in the tasks' meta data; tasks without it are left out."""
+    split: defaultdict[str, list[bool]] = defaultdict(list)
+    for trajectory in trajectories:
+        if key in trajectory.task.meta:
+            split[str(trajectory.task.meta[key])].append(trajectory.outcome >= 1)
+    return {value: fmean(successes) for value, successes in sorted(split.items())}
+
+
+def _cache_share(trajectories: Sequence[Trajectory]) -> float:
+    """Share of the prompt tokens of all requests that the engine had cached."""
+    asked = cached = 0
+    for trajectory in trajectories:
+        position = len(trajectory.prompt)
+        for turn in trajectory.turns:
+            asked += position
+            cached += turn.cached_tokens
+            position += len(turn.action) + (len(turn.observation) if turn.observation else 0)
+    return cached / asked if asked else 0.0
+
+
+def _tools(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    calls = [call for trajectory in trajectories for turn in trajectory.turns for call in turn.tool_calls]
+    if not calls:
+        return {"tool/calls": 0.0}
+    errors = Counter(call.error_kind or "unknown" for call in calls if not call.ok)
+    return {
+        "tool/calls": len(calls) / len(trajectories),
+        "tool/error_share": sum(errors.values()) / len(calls),
+        "tool/latency_ms": 1000 * fmean(call.latency for call in calls),
+        **{f"tool/error_{kind}": count / len(calls) for kind, count in sorted(errors.items())},
+    }

@@ -1,0 +1,244 @@
+"""Episodes of stateless tools: what the policy reads when calls go well and when they do not."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from lightning_agentrl.environments.base import Observation
+from lightning_agentrl.environments.tools import ToolEpisode, ToolLimits, state_key
+from lightning_agentrl.tools.base import ToolResult
+from lightning_agentrl.tools.function import tool
+from lightning_agentrl.types import Action, ParsedCall, Reward, Segment, StopReason, Task, Trajectory
+
+SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+LIMITS = ToolLimits(timeout=0.2, max_characters=100, max_calls=2)
+
+
+class Behaviour:
+    """A tool that does whatever it was made to do."""
+
+    description = "Does something."
+    parameters: Mapping[str, Any] = SCHEMA
+
+    def __init__(self, name: str, result: Any) -> None:
+        self.name = name
+        self.result = result
+
+    async def __call__(self, **arguments: Any) -> Any:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result(**arguments) if callable(self.result) else self.result
+
+
+async def hang(**arguments: Any) -> str:
+    await asyncio.sleep(60)
+    return "late"
+
+
+class Hanging(Behaviour):
+    """A tool that does not come back."""
+
+    async def __call__(self, **arguments: Any) -> Any:
+        return await hang(**arguments)
+
+
+TOOLS = [
+    Behaviour("echo", lambda text: text),
+    Behaviour("broken", ZeroDivisionError("no way")),
+    Behaviour("impatient", TimeoutError("the server said no")),
+    Hanging("hanging", None),
+    Behaviour("huge", "x" * 10_000_000),
+    Behaviour("none", None),
+    Behaviour("number", 3),
+    Behaviour("bytes", ToolResult(b"raw")),  # type: ignore[arg-type]
+    Behaviour("surrogate", "a\ud800b"),
+    Behaviour("failing", ToolResult("Nothing there.", ok=False, error_kind="not_found")),
+]
+
+
+def judge(answer: str | None) -> Reward:
+    return Reward(float(answer == "Bodor"), 0.0, {"answered": float(answer is not None)})
+
+
+def episode(**options: Any) -> ToolEpisode:
+    return ToolEpisode(TOOLS, judge, limits=LIMITS, **options)
+
+
+def step(*calls: ParsedCall, text: str = "", **options: Any) -> Observation:
+    return asyncio.run(episode(**options).step(Action(text, calls)))
+
+
+def call(name: str, **arguments: Any) -> ParsedCall:
+    return ParsedCall(name, arguments or {"text": "hi"})
+
+
+def verdict(*actions: Action, stop: StopReason = StopReason.FINISHED) -> Reward:
+    async def play() -> Reward:
+        played = episode()
+        for action in actions:
+            await played.step(action)
+        task = Task("t", ({"role": "user", "content": "Who?"},))
+        return await played.reward(Trajectory(1, 0, 0, task, Segment((1,), False), stop=stop))
+
+    return asyncio.run(play())
+
+
+def test_a_good_call_gives_its_text() -> None:
+    seen = step(call("echo", text="東京"))
+    assert (seen.results, seen.done, seen.tool_calls[0].ok) == (("東京",), False, True)
+
+
+@pytest.mark.parametrize(
+    ("made", "kind", "text"),
+    [
+        (ParsedCall("", {}, "not valid JSON"), "malformed_call", "Error: not valid JSON."),
+        (call("find"), "unknown_tool", "Error: there is no tool 'find', only echo, broken"),
+        (ParsedCall("echo", {}), "bad_arguments", "Error: missing argument 'text'."),
+        (call("echo", text="a", limit=3), "bad_arguments", "Error: unexpected argument 'limit'"),
+        (call("echo", text=3), "bad_arguments", "Error: argument 'text' must be of type string, got int."),
+        (call("broken"), "exception", "Error: broken failed with ZeroDivisionError: no way."),
+        (call("impatient"), "exception", "Error: impatient failed with TimeoutError: the server said no."),
+        (call("hanging"), "timeout", "Error: hanging took longer than 0.2 seconds."),
+        (call("none"), "bad_result", "Error: none returned NoneType instead of text."),
+        (call("number"), "bad_result", "Error: number returned int instead of text."),
+        (call("bytes"), "bad_result", "Error: bytes returned ToolResult instead of text."),
+        (call("failing"), "not_found", "Nothing there."),
+    ],
+)
+def test_a_failure_is_text_with_a_kind_and_the_episode_goes_on(made: ParsedCall, kind: str, text: str) -> None:
+    seen = step(made)
+    assert seen.results[0].startswith(text)
+    assert (seen.done, seen.tool_calls[0].ok, seen.tool_calls[0].error_kind) == (False, False, kind)
+
+
+def test_a_failure_leaves_its_neighbour_alone() -> None:
+    assert step(call("broken"), call("echo", text="fine")).results[1] == "fine"
+
+
+def test_a_huge_result_is_cut_off() -> None:
+    assert step(call("huge")).results[0] == "x" * 100 + " [cut off]"
+
+
+def test_half_a_surrogate_pair_becomes_something_that_can_be_encoded() -> None:
+    assert step(call("surrogate")).results[0] == "a?b"
+
+
+def test_half_a_surrogate_pair_in_a_call_does_no_harm() -> None:
+    assert step(call("ec\ud800ho")).results[0].startswith("Error: there is no tool")
+
+
+def test_calls_run_side_by_side() -> None:
+    started = time.perf_counter()
+    step(call("hanging"), call("hanging"))
+    assert time.perf_counter() - started < 0.38  # one after the other takes 0.4 s
+
+
+def test_a_function_that_blocks_its_thread_is_cut_off() -> None:
+    release = threading.Event()
+
+    @tool
+    def block(text: str) -> str:
+        """Block.
+
+        Args:
+            text: ignored.
+        """
+        release.wait(30)
+        return text
+
+    async def play() -> Observation:
+        try:
+            return await ToolEpisode([block], judge, limits=LIMITS).step(Action("", (call("block"),)))
+        finally:
+            release.set()
+
+    assert asyncio.run(play()).tool_calls[0].error_kind == "timeout"
+
+
+def test_latency_is_measured() -> None:
+    assert 0.2 <= step(call("hanging")).tool_calls[0].latency < 1
+
+
+def test_calls_beyond_the_limit_are_not_run_and_the_policy_is_told() -> None:
+    seen = step(*[call("echo", text=str(n)) for n in range(5)])
+    assert seen.results == ("0", "1", "Error: at most 2 calls in one turn.")
+
+
+def test_cancelling_the_rollout_is_not_taken_for_a_failure_of_the_tool() -> None:
+    async def play() -> None:
+        running = asyncio.create_task(episode().step(Action("", (call("hanging"),))))
+        await asyncio.sleep(0.05)
+        running.cancel()
+        await running
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(play())
+
+
+def test_a_turn_without_calls_ends_the_episode() -> None:
+    assert step(text="I give up.") == Observation(done=True)
+
+
+def test_the_answer_is_the_last_one_of_the_last_turn() -> None:
+    assert verdict(Action("<answer>Anra</answer> or <answer> Bodor\n</answer>")).outcome == 1.0
+
+
+@pytest.mark.parametrize("text", ["Bodor", "<answer>Bodor", ""])
+def test_a_last_turn_without_answer_tags_has_no_answer(text: str) -> None:
+    assert verdict(Action(text)).components["answered"] == 0.0
+
+
+def test_an_answer_beside_a_call_does_not_count() -> None:
+    early = Action("<answer>Bodor</answer>", (call("echo"),))
+    assert verdict(early, Action("I forgot.")).components["answered"] == 0.0
+
+
+def test_a_trajectory_that_a_limit_cut_has_no_answer() -> None:
+    assert verdict(Action("<answer>Bodor</answer>"), stop=StopReason.MAX_TURNS).components["answered"] == 0.0
+
+
+def test_a_fork_judges_its_own_answer() -> None:
+    async def play() -> float:
+        first = episode()
+        await first.step(Action("<answer>Bodor</answer>"))
+        other = await first.fork()
+        task = Task("t", ({"role": "user", "content": "Who?"},))
+        return (await other.reward(Trajectory(1, 0, 0, task, Segment((1,), False)))).components["answered"]
+
+    assert asyncio.run(play()) == 0.0
+
+
+def test_the_turn_reward_sees_the_results() -> None:
+    seen = step(call("echo", text="a"), call("broken"), turn_reward=lambda results: sum(r.ok for r in results) / 4)
+    assert seen.reward == 0.25
+
+
+@pytest.mark.parametrize(
+    ("made", "penalty"),
+    [(call("echo"), 0.0), (call("broken"), 0.0), (call("find"), 0.5), (ParsedCall("", {}, "not JSON"), 0.5)],
+)
+def test_only_the_policys_own_mistakes_are_penalised(made: ParsedCall, penalty: float) -> None:
+    assert step(call("echo"), made, invalid_call_penalty=0.5).penalty == penalty
+
+
+def test_equal_observations_have_equal_state_keys_and_others_do_not() -> None:
+    keys = [step(call("echo", text=text)).state_key for text in ("a", "a", "b")]
+    assert (keys[0] == keys[1], keys[0] == keys[2]) == (True, False)
+
+
+def test_a_state_key_is_the_same_in_every_process_and_fits_int64() -> None:
+    # blake2b-64 of "a" is 0x40f89e395b66422f, and half of it 0x207c4f1cadb32117.
+    assert state_key(["a"]) == 0x207C4F1CADB32117
+
+
+def test_two_results_are_not_confused_with_one() -> None:
+    assert state_key(["a", "b"]) != state_key(["ab"])
+
+
+def test_limits_that_allow_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        ToolLimits(timeout=0)
