@@ -1,10 +1,13 @@
 """``python -m lightning_agentrl`` is ``agentrl``."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line."""
+    # Read when torch is imported: the engine's choice of memory policy would otherwise be a warning on every start.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from lightning_agentrl.cli import main as run
 
     sys.exit(run())

@@ -16,6 +16,7 @@ from jsonargparse import auto_cli, set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from transformers.utils.logging import disable_progress_bar
 
 # Classes named here can be chosen by their short name (--model.credit GRPO): importing them is all that takes.
 from lightning_agentrl import branching, credit, engines, environments, formats, losses
@@ -171,11 +172,15 @@ def _seed(value: Any) -> int:
 def _quiet() -> None:
     """Leave out what libraries say about choices that are ours."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
+    disable_progress_bar()
     for pattern in (
         ".*IterableDataset.*has `__len__` defined.*",
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*LightningCLI's args parameter is intended to run from within Python.*",
         ".*It is recommended to use `self.log\\(.*sync_dist=True\\)`.*",
     ):
         warnings.filterwarnings("ignore", pattern)

@@ -183,14 +183,15 @@ class AgentRLDataModule(LightningDataModule):
             steps = learner.weigh(steps)
         self.last = Collection("train", epoch, learner.policy_version, trajectories, batch)
         self._save_bundle(self.last)
-        with clock.phase("update"):
-            for step in steps:
-                yield from step
         seconds = clock.take()
         numbers = summarize(trajectories)
         rate = numbers["rollout/generated_tokens"] / max(seconds["rollout"], 1e-9)
         times = {f"time/{name}": value for name, value in seconds.items()}
         learner.record({**numbers, **times, "rollout/tokens_per_second": rate})
+        clock.tell("update")
+        # Lightning knows the length and does not ask for more, so nothing may come after the last batch.
+        for step in steps:
+            yield from step
 
     def _validate(self) -> Iterator[RolloutBatch]:
         trainer, learner = self._trainer, self._learner

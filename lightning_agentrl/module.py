@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -84,6 +85,7 @@ class AgentRLModule(LightningModule):
         self._optimizer = optimizer
         self._lr_scheduler = lr_scheduler
         self._recorded: dict[str, float] = {}
+        self._update_start = 0.0
 
     # --- what the DataModule asks (types.Learner) ---------------------------------------------------------------
 
@@ -198,7 +200,7 @@ class AgentRLModule(LightningModule):
         return result
 
     def record(self, metrics: Mapping[str, float]) -> None:
-        """Keep numbers until the epoch's end, when Lightning logs them."""
+        """Keep numbers until the next hook in which Lightning logs."""
         self._recorded.update(metrics)
 
     # --- Lightning ----------------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ class AgentRLModule(LightningModule):
         """Load the policy, once, on every rank."""
         if self.policy is not None:
             return
-        self.policy = load_policy(self.policy_source, self.policy_config, self.dtype_name)
+        self.policy = load_policy(self.policy_source, self.policy_config, self.dtype_name).train()
         if self.gradient_checkpointing:
             self.policy.gradient_checkpointing_enable({"use_reentrant": False})
 
@@ -218,13 +220,25 @@ class AgentRLModule(LightningModule):
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._lr_scheduler(optimizer), "interval": "epoch"}}
 
-    def on_fit_start(self) -> None:
+    def on_train_start(self) -> None:
         """Say so when a clipping loss cannot clip."""
         if self.loss.clips and int(self.trainer.num_training_batches) <= self.trainer.accumulate_grad_batches:
             self.print(
                 "One optimizer step per collection: the ratio is exactly 1 and clipping is inert. "
                 "Set data.minibatches or data.ppo_epochs above 1 to change that."
             )
+
+    def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
+        """The first micro-batch of a collection starts the update, and brings the collection's numbers."""
+        if batch_idx == 0:
+            self._log_recorded()
+            self._update_start = time.perf_counter()
+
+    def on_train_batch_end(self, outputs: Any, batch: RolloutBatch, batch_idx: int) -> None:
+        """The last one ends the update."""
+        if self.trainer.is_last_batch:
+            spent = time.perf_counter() - self._update_start
+            self.log("time/update", spent, on_step=False, on_epoch=True, batch_size=1)
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
         """Σ token loss · weight, scaled so that Lightning's own averaging gives exactly the sum."""
@@ -257,10 +271,6 @@ class AgentRLModule(LightningModule):
         grads = [p.grad for p in self._network.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads)
         self.log("policy/grad_norm", norm, on_step=False, on_epoch=True, batch_size=1)
-
-    def on_train_epoch_end(self) -> None:
-        """Log what was recorded about the collection."""
-        self._log_recorded()
 
     def validation_step(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Success is an outcome of 1, the most an environment gives."""

@@ -10,7 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 VENV=.venv
 STATE=$VENV/.setup
 LOG=$STATE/log.txt
-PIP=("$VENV/bin/python" -m pip --no-input --disable-pip-version-check install --no-deps --only-binary :all:)
+PIP=("$VENV/bin/python" -m pip --no-input --disable-pip-version-check install --progress-bar off --no-deps --no-compile
+    --only-binary :all:)
 TORCH_CPU_WHEELS=https://download.pytorch.org/whl/cpu
 
 fail() {
@@ -29,7 +30,7 @@ find_python() {
             return
         fi
     done
-    fail "Python 3.11 to 3.14 is needed; ${PYTHON:-python3} is $("${PYTHON:-python3}" -V 2>&1 || true)." \
+    fail "Python 3.11 to 3.14 is needed; ${PYTHON:-python3} is $("${PYTHON:-python3}" -V 2>/dev/null || echo missing)." \
         "Install one and name it: make setup PYTHON=/path/to/python3.11"
 }
 
@@ -37,7 +38,7 @@ digest() { cat "$@" | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sy
 
 on_exit() {
     local status=$?
-    if ((status)) && [[ -f $STATE/busy && -f $LOG ]]; then
+    if ((status)) && [[ $(cat "$STATE/busy" 2>/dev/null) == "$$" ]]; then
         printf '\nsetup: failed; the last lines of %s:\n' "$LOG" >&2
         tail -n 15 "$LOG" >&2
         ((status >= 128)) || rm "$STATE/busy" # pip said no and changed nothing: what is there can stay
@@ -86,7 +87,7 @@ check() { "$VENV/bin/python" scripts/check_env.py requirements/*.txt; }
 
 open_venv() {
     local identity
-    identity="$PWD $("$python" -c 'import platform, sys; print(sys.version, platform.platform(), sys.base_prefix)')"
+    identity="$PWD $("$python" -c 'import platform, sys; print(sys.version, platform.machine(), sys.base_prefix)')"
     if [[ -e $VENV && ! -d $STATE ]]; then
         fail "$VENV exists but was not made by this script; move it away and run again."
     fi

@@ -14,6 +14,9 @@ from rich.status import Status
 from lightning_agentrl.rollout.collector import Collecting
 
 
+TIMES = ("sync", "parity", "rollout", "score", "update")
+
+
 class PhaseProgress(ProgressBar):
     """Replaces Lightning's progress bar, whose batches say little when most of an epoch is the rollout."""
 
@@ -25,6 +28,16 @@ class PhaseProgress(ProgressBar):
         self._epoch = ""
         self._epoch_start = 0.0
         self._phase_start = (0.0, "")
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether this rank prints."""
+        return not self.console.quiet
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether this rank keeps quiet."""
+        return self.console.quiet
 
     def enable(self) -> None:
         """Nothing is drawn before it is needed."""
@@ -70,7 +83,7 @@ class PhaseProgress(ProgressBar):
         shown = {"reward": "reward/mean", "success": "reward/success", "turns": "rollout/turns", "calls": "tool/calls"}
         numbers = "  ".join(f"{label} {float(metrics[name]):.2f}" for label, name in shown.items() if name in metrics)
         times = "  ".join(
-            f"{name} {float(metrics[f'time/{name}']):.1f}" for name in ("rollout", "update") if f"time/{name}" in metrics
+            f"{name} {float(metrics[f'time/{name}']):.1f}" for name in TIMES if f"time/{name}" in metrics
         )
         spent = time.perf_counter() - self._epoch_start
         self.print(f"{self._epoch}  {numbers}  {spent:.1f} s ({times})")

@@ -6,12 +6,9 @@ from random import Random
 
 from lightning_agentrl.data.worlds import Fact, World
 
-FIRST = [
-    *("An", "Bo", "Ca", "Do", "El", "Fi", "Ga", "Hu", "Iv", "Jo"),
-    *("Ka", "Lu", "Mi", "No", "Ol", "Pa", "Re", "Sa", "Te", "Ur"),
-]
-MIDDLE = ["ba", "du", "ge", "ki", "lo", "ma", "ne", "vu"]
-LAST = ["ra", "ben", "dy", "lio", "mas", "nor", "ped", "qui", "rix", "sol", "tan", "vex"]
+FIRST = "An Bo Ca Do El Fi Ga Hu Iv Jo Ka Lu Mi No Ol Pa Re Sa Te Ur".split()
+MIDDLE = "ba du ge ki lo ma ne vu".split()
+LAST = "ra ben dy lio mas nor ped qui rix sol tan vex".split()
 
 PEOPLE_RELATIONS = {"mentor": "person", "rival": "person", "birthplace": "place"}
 PLACE_RELATIONS = {"mayor": "person", "founder": "person", "twin": "place"}

@@ -51,7 +51,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTo
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    backend.add_special_tokens([f"<|unused_{n}|>" for n in range(vocab_size - backend.get_vocab_size())])
+    backend.add_tokens([f"<|unused_{n}|>" for n in range(vocab_size - backend.get_vocab_size())])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END_OF_TURN, pad_token=PAD)
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer

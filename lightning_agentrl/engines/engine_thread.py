@@ -87,6 +87,7 @@ class EngineThread(Generic[B]):
         self._gate = threading.Lock()
         self._ended: str | None = None
         self._cause: BaseException | None = None
+        self._not_freed: Exception | None = None
         built: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, args=(build, built), name=f"{name} engine", daemon=True)
         self._thread.start()
@@ -168,10 +169,17 @@ class EngineThread(Generic[B]):
         return done.result()
 
     def close(self) -> None:
-        """End the thread and free the backend. Pending requests raise. May be called twice."""
+        """End the thread and free the backend. Pending requests raise. May be called twice.
+
+        Raises:
+            Exception: What freeing the backend raised, once, and not after a crash: its cause is told already.
+        """
         self._inbox.put(None)
         self._thread.join()
         atexit.unregister(self.close)
+        error, self._not_freed = self._not_freed, None
+        if error is not None and self._cause is None:
+            raise error
 
     def _send(self, function: Callable[[B], R]) -> Future[R]:
         if threading.current_thread() is self._thread:
@@ -210,8 +218,10 @@ class EngineThread(Generic[B]):
             reason, cause = f"stopped: {error!r}", error
         finally:
             self._end(reason, cause)
-            with contextlib.suppress(Exception):
+            try:
                 backend.close()
+            except Exception as error:  # noqa: BLE001 - raised again by close
+                self._not_freed = error
 
     def _drain(self, backend: B) -> bool:
         """Run the commands that are there, waiting for one only if nothing is generated. False: time to end."""

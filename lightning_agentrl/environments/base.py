@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from lightning_agentrl.tools.base import Tool
@@ -57,6 +58,11 @@ class Environment(ABC):
     @abstractmethod
     def tools(self) -> Sequence[Tool]:
         """The tools that the policy is told about."""
+
+    @property
+    def demonstrations(self) -> Path | None:
+        """Conversations for a cold start (JSONL of chat messages), once `prepare` has run; None when there are none."""
+        return None
 
     def prepare(self) -> None:
         """Write or download data; called on one process of a machine, before `tasks`."""

@@ -22,7 +22,7 @@ WorldName = Literal["synthetic", "iso"]
 FILES = ("corpus.jsonl", "train.jsonl", "validation.jsonl", "demonstrations.jsonl", "world.json")
 LAYOUT = 1
 """Raise it when the same parameters should give other files."""
-PER_WORLD = 500
+PER_WORLD = 1000
 """Demonstrations from each shuffled world."""
 
 

@@ -130,6 +130,6 @@ class SearchQA(Environment):
         if not path.is_file():
             raise ValueError(
                 f"SearchQA found no {name} file at {path}. Write a built-in world with "
-                f"`agentrl make-data --world synthetic --out {path.parent}`, or set data_dir or {name} to your own data."
+                f"`agentrl make-data --world synthetic --out {path.parent}`, or point data_dir or {name} at your own."
             )
         return path

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_agentrl.formats.base import ChatFormat
 from lightning_agentrl.types import Action, ParsedCall
@@ -63,8 +63,6 @@ class HermesFormat(ChatFormat):
 
     def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Check the markers, and that appending turns gives the tokens which rendering the whole chat would give."""
-        from jinja2 import TemplateError
-
         missing = [marker for marker in self._markers[:4] if _token_id(tokenizer, marker) is None]
         if missing or tokenizer.eos_token_id is None:
             lacking = [*missing, *(["an end-of-text token (eos_token)"] if tokenizer.eos_token_id is None else [])]
@@ -82,7 +80,7 @@ class HermesFormat(ChatFormat):
         ]
         try:
             prompt, rendered = self._render(tokenizer, chat[:1], []), self._render(tokenizer, chat, [])
-        except TemplateError as error:
+        except Exception as error:  # a template is a program of its own and may raise anything
             raise ValueError(f"The tokenizer's chat template cannot render a chat with tools: {error}.") from error
         action, observation = chat[1]["content"], chat[2]["content"]
         appended = [*prompt, *self.action(tokenizer, action), *self.observation(tokenizer, [observation])]
@@ -118,26 +116,26 @@ class HermesFormat(ChatFormat):
         rendered chat. Where an untrusted text spells a control token, it is cut after that token's first character.
         """
         controls = _controls(tokenizer, self._markers)
-        anywhere = "|".join(re.escape(control) for control in sorted(controls, key=len, reverse=True))
+        forged = frozenset(controls.ids.values())  # only a token of one character could still come out; it is dropped
         token_ids: list[int] = []
         run = ""
 
         def flush() -> None:
             nonlocal run
-            forged = controls.values()  # only a token of one character can be left; it is dropped
-            token_ids.extend(token for token in tokenizer.encode(run, add_special_tokens=False) if token not in forged)
+            encoded = tokenizer.encode(run, add_special_tokens=False)
+            token_ids.extend(token for token in encoded if token not in forged)
             run = ""
 
         for text, trusted in parts:
             if trusted:
-                for piece in re.split(f"({anywhere})", text):
-                    if piece in controls:
+                for piece in controls.pattern.split(text):
+                    if piece in controls.ids:
                         flush()
-                        token_ids.append(controls[piece])
+                        token_ids.append(controls.ids[piece])
                     else:
                         run += piece
             else:
-                cuts = [match.start() + 1 for match in re.finditer(f"(?={anywhere})", text)]
+                cuts = [match.start() + 1 for match in controls.overlapping.finditer(text)]
                 for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
                     if start:
                         flush()
@@ -190,9 +188,20 @@ def _token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
     return found if isinstance(found, int) and tokenizer.convert_ids_to_tokens(found) == token else None
 
 
+class _Controls(NamedTuple):
+    """Tokens that steer: special ones, and our markers, which some tokenizers do not count as special."""
+
+    ids: dict[str, int]
+    pattern: re.Pattern[str]
+    """Captures one of them."""
+    overlapping: re.Pattern[str]
+    """Matches before each of them, even where they overlap."""
+
+
 @lru_cache(maxsize=8)
-def _controls(tokenizer: PreTrainedTokenizerBase, markers: tuple[str, ...]) -> dict[str, int]:
-    """Ids of the tokenizer's special tokens and of our markers; some tokenizers do not count the latter as special."""
-    controls = {str(added): id for id, added in tokenizer.added_tokens_decoder.items() if added.special}
-    ours = {marker: _token_id(tokenizer, marker) for marker in markers}
-    return controls | {marker: id for marker, id in ours.items() if id is not None}
+def _controls(tokenizer: PreTrainedTokenizerBase, markers: tuple[str, ...]) -> _Controls:
+    """What must not come out of an untrusted text; kept, since a tokenizer lists its added tokens slowly."""
+    ids = {str(added): id for id, added in tokenizer.added_tokens_decoder.items() if added.special}
+    ids |= {marker: id for marker in markers if (id := _token_id(tokenizer, marker)) is not None}
+    either = "|".join(re.escape(control) for control in sorted(ids, key=len, reverse=True))
+    return _Controls(ids, re.compile(f"({either})"), re.compile(f"(?={either})"))

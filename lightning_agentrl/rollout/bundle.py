@@ -42,9 +42,10 @@ def save(
     with (folder / "rollouts.jsonl").open("w", encoding="utf-8") as file:
         for row, trajectory in enumerate(trajectories):
             file.write(json.dumps(_record(trajectory, batch, row, tokenizer), ensure_ascii=False) + "\n")
-    tensors = {f.name: v.contiguous() for f in fields(batch) if isinstance(v := getattr(batch, f.name), torch.Tensor)}
-    tensors |= {f"components.{name}": value.contiguous() for name, value in batch.components.items()}
-    save_file(tensors, folder / "batch.safetensors")
+    tensors = {f.name: value for f in fields(batch) if isinstance(value := getattr(batch, f.name), torch.Tensor)}
+    tensors |= {f"components.{name}": value for name, value in batch.components.items()}
+    # The format refuses tensors that share memory, as a loss mask that is the action mask does.
+    save_file({name: value.cpu().contiguous().clone() for name, value in tensors.items()}, folder / "batch.safetensors")
     meta = {"schema": SCHEMA, "rollouts": len(trajectories), **info}
     part = folder / "meta.json.part"
     part.write_text(json.dumps(meta, indent=2, ensure_ascii=False), encoding="utf-8")

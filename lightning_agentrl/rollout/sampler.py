@@ -107,15 +107,19 @@ class Sampler:
     ) -> list[Trajectory]:
         """Roll out all jobs concurrently; trajectories come back by group, then by sample.
 
-        A failure of the environment or the engine cancels the rest and is raised.
+        The first failure of the environment or the engine cancels the rest and is raised.
         """
         rollout = _Rollout(self, temperature, (seed, epoch), policy_version, on_trajectory)
-        async with asyncio.TaskGroup() as running:
-            tasks = [
-                running.create_task(rollout.run(job, sample))
-                for job in jobs
-                for sample in range(self.branching.initial(job.samples))
-            ]
+        prompts = [self.prompt(job.task) for job in jobs]
+        try:
+            async with asyncio.TaskGroup() as running:
+                tasks = [
+                    running.create_task(rollout.run(job, prompt, sample))
+                    for job, prompt in zip(jobs, prompts, strict=True)
+                    for sample in range(self.branching.initial(job.samples))
+                ]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         return [task.result() for task in tasks]
 
     def params(self, room: int, temperature: float, seed: int) -> SamplingParams:
@@ -138,13 +142,13 @@ class _Rollout:
     policy_version: int
     on_trajectory: Progress | None
 
-    async def run(self, job: Job, sample: int) -> Trajectory:
+    async def run(self, job: Job, prompt: Segment, sample: int) -> Trajectory:
         trajectory = Trajectory(
             id=stable_seed(*self.seeds, job.group, sample),
             group=job.group,
             sample=sample,
             task=job.task,
-            prompt=self.sampler.prompt(job.task),
+            prompt=prompt,
         )
         episode = await self.sampler.environment.open(job.task, stable_seed(*self.seeds, job.task.id))
         try:

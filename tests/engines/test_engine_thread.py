@@ -171,6 +171,16 @@ def test_closing_twice_closes_the_backend_once(thread, echo):
     assert echo.closed == 1
 
 
+def test_an_error_while_freeing_the_backend_is_raised_by_close(echo):
+    def fail():
+        raise OSError("still mapped")
+
+    echo.close = fail
+    thread = EngineThread(lambda: echo, "echo")
+    with pytest.raises(OSError, match="still mapped"):
+        thread.close()
+
+
 def test_an_idle_thread_takes_no_steps(thread, echo):
     asyncio.run(settle_one(thread, [1]))
     steps = len(echo.batches)

@@ -1,0 +1,71 @@
+"""Cutting a collection: counts from the configuration, every row once per pass."""
+
+import random
+from dataclasses import replace
+
+import torch
+
+from lightning_agentrl.rollout.minibatch import cut
+from lightning_agentrl.testing import rollouts
+from lightning_agentrl.types import RolloutBatch
+
+
+def collection(rows: int, *, idle: int = 0) -> RolloutBatch:
+    batch = rollouts([[1 + row % 5] for row in range(rows)], rewards=[float(row) for row in range(rows)])
+    advantages = batch.action_mask.float()
+    advantages[:idle] = 0
+    return replace(batch, advantages=advantages, loss_mask=batch.action_mask)
+
+
+def cut_up(batch: RolloutBatch, ppo_epochs: int, minibatches: int, accumulate: int) -> list[list[RolloutBatch]]:
+    return cut(
+        batch, ppo_epochs=ppo_epochs, minibatches=minibatches, accumulate=accumulate, rng=random.Random(0)
+    )
+
+
+def test_counts_depend_on_the_configuration_only() -> None:
+    for rows in (1, 3, 20):
+        steps = cut_up(collection(rows), 2, 3, 4)
+        assert [len(step) for step in steps] == [4] * 6
+
+
+def test_every_row_is_in_one_micro_batch_per_pass() -> None:
+    steps = cut_up(collection(11), 2, 2, 2)
+    for half in (steps[:2], steps[2:]):
+        ids = [i for step in half for micro in step for i in micro.trajectory_ids.tolist()]
+        assert sorted(ids) == list(range(11))
+
+
+def test_a_filler_trains_nothing() -> None:
+    micros = [micro for step in cut_up(collection(1), 1, 1, 3) for micro in step]
+    trained = [int(micro.loss_mask.sum()) for micro in micros]  # type: ignore[union-attr]
+    assert sorted(trained) == [0, 0, 1]
+
+
+def test_micro_batches_are_balanced_by_tokens_that_carry_credit() -> None:
+    batch = rollouts([[40], [10], [10], [10], [10], [40], [40]], rewards=[0.0] * 7)
+    advantages = batch.action_mask.float()
+    advantages[5:] = 0
+    (step,) = cut_up(replace(batch, advantages=advantages, loss_mask=batch.action_mask), 1, 1, 2)
+    loads = [int((micro.advantages != 0).sum()) for micro in step]  # type: ignore[union-attr]
+    assert loads == [40, 40]
+
+
+def test_passes_differ_in_order_and_repeat_with_the_seed() -> None:
+    def members() -> list[list[int]]:
+        return [step[0].trajectory_ids.tolist() for step in cut_up(collection(12), 2, 2, 1)]
+
+    assert members() == members()
+    assert members()[:2] != members()[2:]
+
+
+def test_micro_batches_hold_no_common_padding() -> None:
+    for step in cut_up(collection(10), 1, 2, 2):
+        for micro in step:
+            assert micro.attention_mask[:, -1].any()
+
+
+def test_rows_keep_their_tensors_together() -> None:
+    for step in cut_up(collection(10), 1, 2, 2):
+        for micro in step:
+            torch.testing.assert_close(micro.rewards, micro.trajectory_ids.float())
