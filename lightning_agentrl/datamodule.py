@@ -97,7 +97,7 @@ class AgentRLDataModule(LightningDataModule):
                 f"would renormalize over the kept tokens and the trainer over all, which biases every ratio. "
                 f"Use top_p=1, top_k=0, min_p=0 and model.temperature instead."
             )
-        self.last: Collection | None = None
+        self.last: dict[Split, Collection] = {}
         self._tasks: dict[Split, list[Task]] = {}
 
     # --- Lightning ----------------------------------------------------------------------------------------------
@@ -181,8 +181,8 @@ class AgentRLDataModule(LightningDataModule):
                 rng=random.Random(stable_seed(self.seed, epoch, trainer.global_rank)),
             )
             steps = learner.weigh(steps)
-        self.last = Collection("train", epoch, learner.policy_version, trajectories, batch)
-        self._save_bundle(self.last)
+        self.last["train"] = Collection("train", epoch, learner.policy_version, trajectories, batch)
+        self._save_bundle(self.last["train"])
         seconds = clock.take()
         numbers = summarize(trajectories)
         rate = numbers["rollout/generated_tokens"] / max(seconds["rollout"], 1e-9)
@@ -202,7 +202,9 @@ class AgentRLDataModule(LightningDataModule):
             jobs, learner, temperature=self.validation_temperature, seed=self.seed, epoch=-1
         )
         batch = collate(trajectories, self._pad_id)
-        self.last = Collection("validation", trainer.current_epoch, learner.policy_version, trajectories, batch)
+        self.last["validation"] = Collection(
+            "validation", trainer.current_epoch, learner.policy_version, trajectories, batch
+        )
         by = {f"val/success_{self.success_by}_{k}": v for k, v in success_by(trajectories, self.success_by).items()}
         stops = {f"val/stop_{reason}": share for reason, share in stop_shares(trajectories).items()}
         learner.record({**by, **stops, "val/seconds": sum(self.clock.take().values())})

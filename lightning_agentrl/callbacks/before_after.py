@@ -38,7 +38,7 @@ class BeforeAfter(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the numbers of the first and of the latest validation."""
         numbers = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        last = cast(Collecting, trainer.datamodule).last  # type: ignore[attr-defined]
+        last = cast(Collecting, trainer.datamodule).last.get("validation")  # type: ignore[attr-defined]
         if not numbers or last is None:
             return
         self.rollouts = len(last.trajectories) * trainer.world_size

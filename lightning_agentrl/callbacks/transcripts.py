@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from lightning_agentrl.environments.base import Split
 from lightning_agentrl.rollout.collector import Collecting, Collection
 from lightning_agentrl.types import Trajectory
 
@@ -40,9 +41,9 @@ class Transcripts(Callback):
         if self.every_n_epochs:
             self._write(trainer, pl_module, "validation")
 
-    def _write(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
-        last = cast(Collecting, trainer.datamodule).last  # type: ignore[attr-defined]
-        if last is None or last.split != split or not trainer.is_global_zero:
+    def _write(self, trainer: Trainer, pl_module: LightningModule, split: Split) -> None:
+        last = cast(Collecting, trainer.datamodule).last.get(split)  # type: ignore[attr-defined]
+        if last is None or not trainer.is_global_zero:
             return
         tokenizer = cast("PreTrainedTokenizerBase", pl_module.tokenizer)
         text = "\n\n---\n\n".join(markdown(trajectory, tokenizer) for trajectory in self._choose(last))

@@ -37,8 +37,8 @@ class Collecting(Protocol):
     def clock(self) -> PhaseClock:
         """Tells listeners which phase a collection is in."""
 
-    last: Collection | None
-    """What was rolled out last on this rank."""
+    last: dict[Split, Collection]
+    """What was rolled out last for each split, on this rank."""
 
 
 @dataclass(frozen=True)

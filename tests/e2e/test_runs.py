@@ -1,0 +1,232 @@
+"""The whole architecture with the Transformers engine: it collects, learns, resumes, and says what it did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import data, module, trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_agentrl.engines.base import Completion, SamplingParams
+from lightning_agentrl.engines.transformers import TransformersEngine
+from lightning_agentrl.rollout import bundle
+from lightning_agentrl.rollout.parity import ParityError
+from lightning_agentrl.testing import ToyEnvironment
+from lightning_agentrl.types import Weights
+
+
+class Record(Callback):
+    """Keeps what each epoch collected and logged."""
+
+    def __init__(self) -> None:
+        self.metrics: list[dict[str, float]] = []
+        self.tasks: list[list[str]] = []
+        self.versions: list[int] = []
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.metrics.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+        last = trainer.datamodule.last["train"]  # type: ignore[attr-defined]
+        self.tasks.append([trajectory.task.id for trajectory in last.trajectories])
+        self.versions.append(last.policy_version)
+
+
+def test_reward_rises(policy: str, tmp_path: Path) -> None:
+    record = Record()
+    trainer(tmp_path, record, max_epochs=15).fit(
+        module(policy, lr=1e-2), datamodule=data(ToyEnvironment(asks=["even"]), prompts_per_epoch=4, group_size=8)
+    )
+    first, last = record.metrics[0]["reward/mean"], record.metrics[-1]["reward/mean"]
+    assert first < 0.6
+    assert last > 0.9
+
+
+def test_one_epoch_is_one_collection_with_the_weights_of_its_start(policy: str, tmp_path: Path) -> None:
+    record = Record()
+    trainer(tmp_path, record, max_epochs=3).fit(module(policy), datamodule=data(minibatches=2, ppo_epochs=2))
+    assert record.versions == [0, 4, 8]
+
+
+@pytest.mark.parametrize(("ppo_epochs", "minibatches", "accumulate"), [(1, 1, 1), (1, 1, 3), (2, 3, 2)])
+def test_steps_are_a_function_of_the_configuration(
+    policy: str, tmp_path: Path, ppo_epochs: int, minibatches: int, accumulate: int
+) -> None:
+    run = trainer(tmp_path, max_epochs=2, accumulate_grad_batches=accumulate)
+    run.fit(module(policy), datamodule=data(ppo_epochs=ppo_epochs, minibatches=minibatches))
+    assert run.global_step == 2 * ppo_epochs * minibatches
+
+
+def test_the_ratio_is_exactly_one_with_one_step_per_collection(policy: str, tmp_path: Path) -> None:
+    record = Record()
+    trainer(tmp_path, record, accumulate_grad_batches=3).fit(module(policy), datamodule=data())
+    assert [metrics["policy/ratio_deviation"] for metrics in record.metrics] == [0.0, 0.0]
+
+
+def test_the_ratio_is_one_at_the_first_of_several_steps(policy: str, tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    class Deviation(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 0:
+                scored = pl_module.score(batch, pl_module.requires | _old())
+                seen.append(float((scored.old_logprobs - batch.old_logprobs)[batch.loss_mask].exp().sub(1).abs().max()))
+
+    trainer(tmp_path, Deviation()).fit(module(policy), datamodule=data(minibatches=3))
+    assert max(seen) <= 1e-5
+
+
+def test_engine_and_trainer_agree_after_every_sync(policy: str, tmp_path: Path) -> None:
+    record = Record()
+    trainer(tmp_path, record, max_epochs=3).fit(module(policy, temperature=0.7), datamodule=data())
+    for metrics in record.metrics:
+        assert metrics["policy/parity_gap"] <= 1e-4
+        assert metrics["policy/mismatch_max"] <= 1e-4
+
+
+def test_every_group_of_scalars_is_logged(policy: str, tmp_path: Path) -> None:
+    record = Record()
+    run = trainer(tmp_path, record, max_epochs=1)
+    run.fit(module(policy), datamodule=data())
+    names = set(record.metrics[-1]) | set(run.callback_metrics)
+    for group in ("reward", "rollout", "credit", "policy", "tool", "time", "val"):
+        assert any(name.startswith(f"{group}/") for name in names), group
+
+
+def test_a_resumed_run_continues_the_uninterrupted_one(policy: str, tmp_path: Path) -> None:
+    whole, first, second = Record(), Record(), Record()
+    full = trainer(tmp_path, whole, max_epochs=4)
+    full.fit(module(policy), datamodule=data())
+
+    saver = ModelCheckpoint(tmp_path / "saved", save_last=True)
+    trainer(tmp_path, first, saver, max_epochs=2, enable_checkpointing=True).fit(module(policy), datamodule=data())
+    resumed = trainer(tmp_path, second, max_epochs=4)
+    model = module(policy)
+    resumed.fit(model, datamodule=data(), ckpt_path=tmp_path / "saved" / "last.ckpt")
+
+    assert first.tasks + second.tasks == whole.tasks
+    assert first.versions + second.versions == whole.versions
+    assert resumed.global_step == full.global_step
+    for a, b in zip(first.metrics + second.metrics, whole.metrics, strict=True):
+        assert a["reward/mean"] == pytest.approx(b["reward/mean"])
+
+
+def test_every_prompt_comes_once_per_pass(policy: str, tmp_path: Path) -> None:
+    record = Record()
+    trainer(tmp_path, record, max_epochs=4).fit(
+        module(policy), datamodule=data(ToyEnvironment(tasks=8), prompts_per_epoch=4, group_size=2)
+    )
+    for lap in (record.tasks[:2], record.tasks[2:]):
+        assert sorted(set(sum(lap, [])), key=int) == [str(number) for number in range(8)]
+    assert record.tasks[:2] != record.tasks[2:]
+
+
+def test_validation_runs_on_the_present_weights(policy: str, tmp_path: Path) -> None:
+    class Versions(TransformersEngine):
+        seen: list[int] = []  # noqa: RUF012
+
+        def update_weights(self, weights: Weights, version: int) -> None:
+            self.seen.append(version)
+            super().update_weights(weights, version)
+
+    engine = Versions()
+    trainer(tmp_path, max_epochs=2).fit(module(policy), datamodule=data(engine=engine))
+    assert engine.seen == [0, 1, 1, 2]  # train, validate, train, validate
+
+
+def test_the_best_checkpoint_follows_validation_success(policy: str, tmp_path: Path) -> None:
+    saver = ModelCheckpoint(tmp_path / "best", monitor="val/success", mode="max")
+    trainer(tmp_path, saver, enable_checkpointing=True).fit(module(policy), datamodule=data())
+    assert Path(saver.best_model_path).is_file()
+    described = torch.load(saver.best_model_path, weights_only=False)["agentrl"]
+    assert described["credit"].startswith("GRPO(")
+
+
+def test_chosen_collections_are_saved_and_replay_their_credit(policy: str, tmp_path: Path) -> None:
+    model = module(policy)
+    trainer(tmp_path, max_epochs=3).fit(model, datamodule=data(save_rollouts_every=2))
+    folders = sorted((tmp_path / "rollouts").iterdir())
+    assert [folder.name for folder in folders] == ["epoch-0000", "epoch-0002"]
+    records, batch, meta = bundle.load(folders[1])
+    assert meta["policy_version"] == 2
+    assert len(records) == len(batch) == 16
+    assert torch.equal(model.credit(batch).advantages, batch.advantages)  # type: ignore[arg-type]
+
+
+def test_a_wrong_engine_is_noticed_after_the_sync(policy: str, tmp_path: Path) -> None:
+    class Stale(TransformersEngine):
+        """Takes only the first weights."""
+
+        def update_weights(self, weights: Weights, version: int) -> None:
+            if version == 0:
+                super().update_weights(weights, version)
+
+    with pytest.raises(ParityError, match="Every prompt disagrees"):
+        trainer(tmp_path).fit(module(policy, lr=1e-2), datamodule=data(engine=Stale()))
+
+
+def test_raw_logprobs_at_another_temperature_are_named(policy: str, tmp_path: Path) -> None:
+    class Raw(TransformersEngine):
+        """Reports log-probs as if the temperature were 1."""
+
+        async def generate(self, token_ids: list[int], params: SamplingParams) -> Completion:
+            wrong = SamplingParams(params.max_tokens, 1.0, params.stop_token_ids, params.seed)
+            return await super().generate(token_ids, wrong)
+
+        def start(self, setup: Any) -> None:
+            super().start(type(setup)(**{**setup.__dict__, "temperature": 1.0}))
+
+    with pytest.raises(ParityError, match="raw instead of processed"):
+        trainer(tmp_path).fit(module(policy, temperature=0.5), datamodule=data(engine=Raw()))
+
+
+def test_an_engine_is_closed_after_a_crash_and_after_the_end(policy: str, tmp_path: Path) -> None:
+    class Crash(Callback):
+        def on_train_batch_start(self, *args: Any) -> None:
+            raise RuntimeError("crash")
+
+    crashed = data()
+    with pytest.raises(RuntimeError, match="crash"):
+        trainer(tmp_path, Crash()).fit(module(policy), datamodule=crashed)
+    assert not crashed.collector.engine.started
+    ended = data()
+    trainer(tmp_path, max_epochs=1).fit(module(policy), datamodule=ended)
+    assert not ended.collector.engine.started
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"group_size": 1}, "group_size must be at least 2"),
+        ({"top_p": 0.9}, "full distribution"),
+        ({"top_k": 20}, "full distribution"),
+        ({"min_p": 0.1}, "full distribution"),
+        ({"max_turn_tokens": 128}, "must be smaller than max_model_len"),
+        ({"minibatches": 0}, "minibatches must be at least 1"),
+    ],
+)
+def test_contradictory_settings_stop_before_anything_loads(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        data(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"temperature": 0.0}, "greater than 0"), ({"aggregation": "constant"}, "aggregation_constant")],
+)
+def test_contradictory_model_settings_stop_before_anything_loads(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        module("nowhere", **options)
+
+
+def test_a_validation_temperature_the_engine_cannot_score_is_refused(policy: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="validation_temperature"):
+        trainer(tmp_path).validate(module(policy), datamodule=data(validation_temperature=0.3))
+
+
+def _old() -> Any:
+    from lightning_agentrl.types import Signal
+
+    return Signal.OLD_LOGPROBS
