@@ -53,13 +53,15 @@ class Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Name the known credit assigners or losses when an unknown one was asked for."""
         for option, base in {"model.credit": CreditAssigner, "model.loss": PolicyLoss}.items():
-            given = re.search(rf"{re.escape(option)}[^\n]*?(?:class_path[\"']?: ?[\"']?|=|value )[\"']?([\w.]+)", message)
+            given = re.search(
+                rf"{re.escape(option)}[^\n]*?(?:class_path[\"']?: ?[\"']?|=|value )[\"']?([\w.]+)", message
+            )
             if option in message and ("import" in message or "not a" in message) and given:
                 known = sorted(cls.__name__ for cls in base.__subclasses__())
                 near = difflib.get_close_matches(given[1].rsplit(".", 1)[-1], known, n=1, cutoff=0.3)
                 meant = f" Did you mean {near[0]}?" if near else ""
                 message = f"{option}: no class {given[1]!r}. Known: {', '.join(known)}.{meant}\n\n{message}"
-        return super().error(message, ex)
+        super().error(message, ex)
 
 
 class AgentRLCLI(LightningCLI):

@@ -57,7 +57,7 @@ class AgentRLDataModule(LightningDataModule):
         self,
         environment: Environment,
         engine: RolloutEngine,
-        format: ChatFormat,  # noqa: A002 - the name users know
+        format: ChatFormat,
         branching: Branching = Independent(),  # noqa: B008 - frozen
         prompts_per_epoch: int = 16,
         group_size: int = 8,
@@ -211,7 +211,7 @@ class AgentRLDataModule(LightningDataModule):
         yield batch
 
     def _jobs(self, epoch: int) -> list[Job]:
-        """This rank's prompts of an epoch. The order is a function of seed and epoch, so that a resumed run keeps it."""
+        """This rank's prompts of an epoch; their order depends on seed and epoch only, so a resumed run keeps it."""
         tasks = self._tasks["train"]
         first = epoch * self.prompts_per_epoch
         numbers = range(first, first + self.prompts_per_epoch)[self._trainer.global_rank :: self._trainer.world_size]

@@ -16,8 +16,9 @@ from torchmetrics import MeanMetric
 
 from lightning_agentrl.credit.base import CreditAssigner
 from lightning_agentrl.credit.grpo import GRPO
-from lightning_agentrl.losses.base import Aggregation, PolicyLoss, aggregate
+from lightning_agentrl.losses.base import Aggregation, PolicyLoss
 from lightning_agentrl.losses.clipped import ClippedLoss
+from lightning_agentrl.losses.weighing import weigh
 from lightning_agentrl.ops import group_range
 from lightning_agentrl.policy import Dtype, load_config, load_policy, load_tokenizer
 from lightning_agentrl.scoring import score
@@ -65,7 +66,9 @@ class AgentRLModule(LightningModule):
     ) -> None:
         super().__init__()
         if temperature <= 0:
-            raise ValueError(f"model.temperature must be greater than 0, got {temperature}; validation is greedy anyway.")
+            raise ValueError(
+                f"model.temperature must be greater than 0, got {temperature}; validation is greedy anyway."
+            )
         if (aggregation == "constant") != (aggregation_constant is not None):
             raise ValueError(
                 f"model.aggregation_constant is read with aggregation=constant, and only then; got "
@@ -134,7 +137,7 @@ class AgentRLModule(LightningModule):
         wanted = signals & SCORED
         if not wanted:
             return batch
-        # Outside the step hooks Lightning opens no autocast, and a score without it would not match the training forward.
+        # Lightning opens no autocast outside the step hooks, and scores must match the training forward.
         with self.trainer.precision_plugin.forward_context():
             scores = score(
                 self._network,
@@ -182,22 +185,8 @@ class AgentRLModule(LightningModule):
         )
 
     def weigh(self, steps: Sequence[Sequence[RolloutBatch]]) -> list[list[RolloutBatch]]:
-        """Write ``loss_weights``; then leave rows out whose every advantage is 0, since they cannot move a weight."""
-        counts = torch.stack([_counts(step) for step in steps])  # [S, 2] trained tokens and rows
-        counts = self._all_sum(counts.to(self.device)).cpu()
-        result = []
-        for step, (tokens, rows) in zip(steps, counts, strict=True):
-            weighed = []
-            for micro in step:
-                assert micro.loss_mask is not None and micro.advantages is not None
-                weights = aggregate(
-                    micro.loss_mask, self.aggregation, tokens=tokens, rows=rows, constant=self.aggregation_constant
-                )
-                active = (micro.advantages != 0).any(1).nonzero()[:, 0]
-                kept = active if len(active) else torch.zeros(1, dtype=torch.int64)
-                weighed.append(replace(micro, loss_weights=weights).select(kept).trim())
-            result.append(weighed)
-        return result
+        """Write ``loss_weights``, which sum to 1 over a step and all ranks."""
+        return weigh(steps, self.aggregation, self.aggregation_constant, self._all_sum)
 
     def record(self, metrics: Mapping[str, float]) -> None:
         """Keep numbers until the next hook in which Lightning logs."""
@@ -218,7 +207,10 @@ class AgentRLModule(LightningModule):
         optimizer = self._optimizer([p for p in self._network.parameters() if p.requires_grad])
         if self._lr_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._lr_scheduler(optimizer), "interval": "epoch"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self._lr_scheduler(optimizer), "interval": "epoch"},
+        }
 
     def on_train_start(self) -> None:
         """Say so when a clipping loss cannot clip."""
@@ -238,18 +230,18 @@ class AgentRLModule(LightningModule):
         """The last one ends the update."""
         if self.trainer.is_last_batch:
             spent = time.perf_counter() - self._update_start
-            self.log("time/update", spent, on_step=False, on_epoch=True, batch_size=1)
+            self._log_epoch("time/update", spent)
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
         """Σ token loss · weight, scaled so that Lightning's own averaging gives exactly the sum."""
         logprobs = score(self._network, batch, temperature=self.temperature, max_tokens=self.max_tokens).logprobs
         token_losses, metrics = self.loss(logprobs, batch)
-        assert batch.loss_weights is not None and batch.loss_mask is not None
+        assert batch.loss_weights is not None
         loss = (token_losses * batch.loss_weights).sum() + logprobs.sum() * 0
         # Lightning divides by the number of accumulated micro-batches, and DDP averages over ranks.
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
         self._log_policy(logprobs.detach(), batch, metrics)
-        self.log("policy/loss", loss.detach() * scale, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+        self._log_epoch("policy/loss", loss.detach() * scale)
         return loss * scale
 
     def _log_policy(self, logprobs: Tensor, batch: RolloutBatch, metrics: Mapping[str, Tensor]) -> None:
@@ -263,14 +255,18 @@ class AgentRLModule(LightningModule):
         mismatch = (batch.sampling_logprobs - behind).abs()
         means = {**metrics, "mismatch_mean": mismatch}
         for name, values in means.items():
-            self.log(f"policy/{name}", values[mask].mean(), on_step=False, on_epoch=True, batch_size=tokens, sync_dist=True)
-        self.log("policy/mismatch_max", mismatch[mask].max(), on_step=False, on_epoch=True, reduce_fx="max", sync_dist=True)
+            self.log(
+                f"policy/{name}", values[mask].mean(), on_step=False, on_epoch=True, batch_size=tokens, sync_dist=True
+            )
+        self.log(
+            "policy/mismatch_max", mismatch[mask].max(), on_step=False, on_epoch=True, reduce_fx="max", sync_dist=True
+        )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient's norm before clipping."""
         grads = [p.grad for p in self._network.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads)
-        self.log("policy/grad_norm", norm, on_step=False, on_epoch=True, batch_size=1)
+        self._log_epoch("policy/grad_norm", norm)
 
     def validation_step(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Success is an outcome of 1, the most an environment gives."""
@@ -285,7 +281,7 @@ class AgentRLModule(LightningModule):
             "tokens": batch.action_mask.sum(1).float(),
         }
         for name, values in means.items():
-            self.log(f"val/{name}", values.mean(), on_step=False, on_epoch=True, batch_size=rows, sync_dist=True)
+            self._log_epoch(f"val/{name}", values.mean(), batch_size=rows)
 
     def on_validation_epoch_end(self) -> None:
         """Log what was recorded about the validation rollouts."""
@@ -304,18 +300,14 @@ class AgentRLModule(LightningModule):
         return self.policy
 
     def _all_sum(self, tensor: Tensor) -> Tensor:
-        reduced = self.trainer.strategy.reduce(tensor.clone(), reduce_op="sum")
-        return reduced if isinstance(reduced, Tensor) else tensor
+        reduced = self.trainer.strategy.reduce(tensor.to(self.device, copy=True), reduce_op="sum")
+        return reduced.to(tensor.device) if isinstance(reduced, Tensor) else tensor
+
+    def _log_epoch(self, name: str, value: Tensor | float, batch_size: int = 1, reduce_fx: str = "mean") -> None:
+        """One point per collection: an epoch is one, and a step is only a part of it."""
+        self.log(name, value, on_step=False, on_epoch=True, batch_size=batch_size, reduce_fx=reduce_fx, sync_dist=True)
 
     def _log_recorded(self) -> None:
         for name, value in self._recorded.items():
-            self.log(name, value, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+            self._log_epoch(name, value)
         self._recorded.clear()
-
-
-def _counts(step: Sequence[RolloutBatch]) -> Tensor:
-    """Trained tokens and rows with any, over one optimizer step."""
-    masks = [micro.loss_mask for micro in step if micro.loss_mask is not None]
-    tokens = sum(int(mask.sum()) for mask in masks)
-    rows = sum(int(mask.any(1).sum()) for mask in masks)
-    return torch.tensor([tokens, rows], dtype=torch.float64)

@@ -7,13 +7,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def masked_sum(values: Tensor, mask: Bool[Tensor, "..."], dim: int | None = None) -> Tensor:
+def masked_sum(values: Tensor, mask: Bool[Tensor, ...], dim: int | None = None) -> Tensor:
     """Sum where ``mask``; what lies off the mask may be NaN or infinite."""
     kept = torch.where(mask, values, torch.zeros_like(values))
     return kept.sum() if dim is None else kept.sum(dim)
 
 
-def masked_mean(values: Tensor, mask: Bool[Tensor, "..."], dim: int | None = None) -> Tensor:
+def masked_mean(values: Tensor, mask: Bool[Tensor, ...], dim: int | None = None) -> Tensor:
     """Mean where ``mask``, 0 where nothing is."""
     count = mask.sum() if dim is None else mask.sum(dim)
     return masked_sum(values, mask, dim) / count.clamp(min=1)

@@ -70,7 +70,7 @@ def load_config(source: str) -> PretrainedConfig:
     """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(_checked(source))
+    config: PretrainedConfig = AutoConfig.from_pretrained(_checked(source))
     for name, value in config.to_dict().items():
         if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
             setattr(config, name, 0.0)

@@ -23,7 +23,7 @@ Metrics = dict[str, Tensor]
 
 
 class Signal(enum.Flag):
-    """What a credit assigner, a loss or a brancher may ask for. ``Signal.X`` stands for the field ``x`` of the batch."""
+    """What credit, a loss or a brancher may ask for. ``Signal.X`` stands for the field ``x`` of the batch."""
 
     NONE = 0
     OLD_LOGPROBS = enum.auto()
@@ -91,6 +91,10 @@ class Segment:
 
     def __len__(self) -> int:
         return len(self.token_ids)
+
+    def text(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The tokens for people to read, control tokens visible."""
+        return str(tokenizer.decode(list(self.token_ids)))
 
 
 @dataclass(frozen=True)

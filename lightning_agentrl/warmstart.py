@@ -154,9 +154,7 @@ def encode(
     return ids, [False, *learnt[1:]]
 
 
-def _train(
-    settings: WarmStart, demonstrations: Sequence[Demonstration], chat_format: ChatFormat, folder: Path
-) -> None:
+def _train(settings: WarmStart, demonstrations: Sequence[Demonstration], chat_format: ChatFormat, folder: Path) -> None:
     rank_zero_info(f"Warm start on {len(demonstrations)} demonstrations, {settings.steps} steps; once, then cached.")
     state = torch.random.get_rng_state(), random.getstate()
     seed_everything(settings.seed, verbose=False)

@@ -67,7 +67,9 @@ class BeforeAfter(Callback):
         table = Table(title=f"Greedy validation, {self.rollouts} rollouts")
         for heading in ("", "before", "after"):
             table.add_column(heading, justify="left" if not heading else "right")
-        split = {n: n.removeprefix("val/success_").replace("_", " ") for n in self.after if n.startswith("val/success_")}
+        split = {
+            n: n.removeprefix("val/success_").replace("_", " ") for n in self.after if n.startswith("val/success_")
+        }
         for name, label in {**ROWS, **dict(sorted(split.items()))}.items():
             if name in self.before and name in self.after:
                 table.add_row(label, self._cell(name, self.before), self._cell(name, self.after))

@@ -13,7 +13,6 @@ from rich.status import Status
 
 from lightning_agentrl.rollout.collector import Collecting
 
-
 TIMES = ("sync", "parity", "rollout", "score", "update")
 
 
@@ -82,9 +81,7 @@ class PhaseProgress(ProgressBar):
         metrics = trainer.callback_metrics
         shown = {"reward": "reward/mean", "success": "reward/success", "turns": "rollout/turns", "calls": "tool/calls"}
         numbers = "  ".join(f"{label} {float(metrics[name]):.2f}" for label, name in shown.items() if name in metrics)
-        times = "  ".join(
-            f"{name} {float(metrics[f'time/{name}']):.1f}" for name in TIMES if f"time/{name}" in metrics
-        )
+        times = "  ".join(f"{name} {float(metrics[f'time/{name}']):.1f}" for name in TIMES if f"time/{name}" in metrics)
         spent = time.perf_counter() - self._epoch_start
         self.print(f"{self._epoch}  {numbers}  {spent:.1f} s ({times})")
         self._epoch = ""

@@ -27,7 +27,9 @@ class Transcripts(Callback):
 
     def __init__(self, every_n_epochs: int = 5, rollouts: int = 3) -> None:
         if every_n_epochs < 0 or rollouts < 1:
-            raise ValueError(f"transcripts needs every_n_epochs ≥ 0 and rollouts ≥ 1, got {every_n_epochs}, {rollouts}.")
+            raise ValueError(
+                f"transcripts needs every_n_epochs ≥ 0 and rollouts ≥ 1, got {every_n_epochs}, {rollouts}."
+            )
         self.every_n_epochs = every_n_epochs
         self.rollouts = rollouts
 
@@ -72,8 +74,8 @@ def markdown(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase) -> str:
     ]
     rows = []
     for number, turn in enumerate(trajectory.turns):
-        said = tokenizer.decode(turn.action.token_ids)
-        seen = tokenizer.decode(turn.observation.token_ids) if turn.observation else ""
+        said = turn.action.text(tokenizer)
+        seen = turn.observation.text(tokenizer) if turn.observation else ""
         rows.append(f"| {number + 1} | {_code(said)} | {_code(seen)} |")
     return "\n\n".join(lines) + "\n" + "\n".join(rows)
 

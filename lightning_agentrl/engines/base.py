@@ -80,10 +80,10 @@ class RolloutEngine(ABC):
     async def generate(self, token_ids: list[int], params: SamplingParams) -> Completion:
         """Continue a prompt. Safe to call from many asyncio tasks of any running loop."""
 
-    def sleep(self) -> None:
+    def sleep(self) -> None:  # noqa: B027 - optional
         """Give memory back to the trainer while no rollout runs."""
 
-    def wake(self) -> None:
+    def wake(self) -> None:  # noqa: B027 - optional
         """Undo `sleep`."""
 
     @abstractmethod

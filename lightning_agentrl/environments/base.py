@@ -47,7 +47,7 @@ class Episode(ABC):
         """An independent copy in the same state."""
         raise Unforkable(f"{type(self).__name__} does not implement fork().")
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - optional
         """Release what the episode holds; called exactly once."""
 
 
@@ -64,7 +64,7 @@ class Environment(ABC):
         """Conversations for a cold start (JSONL of chat messages), once `prepare` has run; None when there are none."""
         return None
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - optional
         """Write or download data; called on one process of a machine, before `tasks`."""
 
     @abstractmethod

@@ -10,6 +10,7 @@ from typing import Literal
 
 from lightning_agentrl.data.readers import QuestionRow, read_passages, read_questions
 from lightning_agentrl.environments.base import Environment, Episode, Split
+from lightning_agentrl.environments.make_data import WorldName, make_data
 from lightning_agentrl.environments.tools import ToolEpisode, ToolLimits
 from lightning_agentrl.rewards.exact_match import exact_match
 from lightning_agentrl.rewards.normalize import mentions
@@ -30,6 +31,8 @@ class SearchQA(Environment):
 
     data_dir: Path | None = None
     """Folder with corpus.jsonl, train.jsonl and validation.jsonl, as `agentrl make-data` writes it."""
+    world: WorldName | None = None
+    """Built-in world to write to data_dir before the first use; none reads what is there."""
     corpus: Path | None = None
     """Passages; overrides the one in data_dir. JSON lines (also .gz) or Parquet with id and contents."""
     train: Path | None = None
@@ -64,14 +67,24 @@ class SearchQA(Environment):
             raise ValueError(f"invalid_call_penalty must not be negative, got {self.invalid_call_penalty}.")
         if self.data_dir is None and None in (self.corpus, self.train, self.validation):
             raise ValueError("SearchQA needs data_dir, or each of corpus, train and validation.")
+        if self.world is not None and self.data_dir is None:
+            raise ValueError(f"SearchQA writes world={self.world} to data_dir, which is not set.")
 
     @property
     def tools(self) -> Sequence[Tool]:
         """The search tool."""
         return (self._search,)
 
+    @property
+    def demonstrations(self) -> Path | None:
+        """Those that a built-in world comes with."""
+        path = self.data_dir / "demonstrations.jsonl" if self.data_dir else None
+        return path if path and path.is_file() else None
+
     def prepare(self) -> None:
-        """Check that the files exist and can be read."""
+        """Write the built-in world if one is named; then check that the files exist and can be read."""
+        if self.world is not None and self.data_dir is not None:
+            make_data(self.world, self.data_dir, top_k=self.top_k)
         for name in ("corpus", "train", "validation"):
             self._path(name)
         self.tasks("train")

@@ -66,7 +66,6 @@ class ToolEpisode(Episode):
 
     async def step(self, action: Action) -> Observation:
         """Run the calls of a turn; a turn without any ends the episode."""
-        self._answer = None
         if not action.calls:
             found = ANSWER.findall(action.text)
             self._answer = found[-1].strip() if found else None

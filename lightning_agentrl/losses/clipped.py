@@ -37,7 +37,8 @@ class ClippedLoss(PolicyLoss):
     def __post_init__(self) -> None:
         if not 0 <= self.clip_low <= 1 or self.clip_high < 0:
             raise ValueError(
-                f"clip_low must lie in [0, 1] and clip_high must not be negative, got {self.clip_low}, {self.clip_high}."
+                f"clip_low must lie in [0, 1] and clip_high must not be negative, got {self.clip_low} and "
+                f"{self.clip_high}."
             )
         if self.dual_clip is not None and self.dual_clip <= 1:
             raise ValueError(f"dual_clip must be greater than 1, got {self.dual_clip}; use null to switch it off.")
@@ -49,12 +50,13 @@ class ClippedLoss(PolicyLoss):
 
     def __call__(self, logprobs: Float[Tensor, "N T"], batch: RolloutBatch) -> tuple[Float[Tensor, "N T"], Metrics]:
         """Token losses; 0 off the loss mask."""
-        assert batch.advantages is not None and batch.loss_mask is not None
+        assert batch.advantages is not None
+        assert batch.loss_mask is not None
         old = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
         log_ratio = torch.where(batch.loss_mask, logprobs - old, torch.zeros_like(logprobs))
         log_ratio = self._pooled(log_ratio, batch).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
         ratio = log_ratio.exp()
-        scale = 1.0 if batch.clip_scale is None else batch.clip_scale
+        scale = torch.ones_like(ratio) if batch.clip_scale is None else batch.clip_scale
         clipped = ratio.clamp(min=1 - self.clip_low * scale, max=1 + self.clip_high * scale)
         loss = torch.maximum(-batch.advantages * ratio, -batch.advantages * clipped)
         if self.dual_clip is not None:

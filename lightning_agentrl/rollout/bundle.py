@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +66,9 @@ def load(folder: Path) -> tuple[list[dict[str, Any]], RolloutBatch, dict[str, An
         raise ValueError(f"{folder} was written with bundle schema {meta.get('schema')}; this version reads {SCHEMA}.")
     with (folder / "rollouts.jsonl").open(encoding="utf-8") as file:
         records = [json.loads(line) for line in file]
-    tensors = load_file(folder / "batch.safetensors")
+    tensors: dict[str, Any] = load_file(folder / "batch.safetensors")
     components = {name.removeprefix("components."): tensors.pop(name) for name in list(tensors) if "." in name}
-    return records, replace(RolloutBatch(**tensors), components=components), meta
+    return records, RolloutBatch(**tensors, components=components), meta
 
 
 def _record(
@@ -86,11 +86,11 @@ def _record(
         "reward": reward.shaped if reward else None,
         "reward_components": dict(reward.components) if reward else {},
         "stop": str(trajectory.stop),
-        "prompt": tokenizer.decode(trajectory.prompt.token_ids),
+        "prompt": trajectory.prompt.text(tokenizer),
         "turns": [
             {
-                "action": tokenizer.decode(turn.action.token_ids),
-                "observation": tokenizer.decode(turn.observation.token_ids) if turn.observation else None,
+                "action": turn.action.text(tokenizer),
+                "observation": turn.observation.text(tokenizer) if turn.observation else None,
                 "tool_calls": [
                     {"name": c.name, "arguments": dict(c.arguments), "ok": c.ok, "error_kind": c.error_kind,
                      "latency": c.latency} for c in turn.tool_calls

@@ -131,7 +131,9 @@ class Collector:
         self._sampler = Sampler(
             self.engine, self.environment, self.format, self.branching, learner.tokenizer, self.limits
         )
-        prompts = [self._sampler.prompt(task).token_ids for task in probes]  # too long a prompt is found before the start
+        prompts = [
+            self._sampler.prompt(task).token_ids for task in probes
+        ]  # too long a prompt is found before the start
         dtype = learner.policy_dtype
         setup = EngineSetup(
             config=learner.policy_config,

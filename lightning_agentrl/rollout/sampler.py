@@ -225,5 +225,7 @@ class _Seen:
 
 def _segment(completion: Completion, trajectory: Trajectory) -> Segment:
     if not completion.token_ids:
-        raise RuntimeError(f"The engine returned no token for trajectory {trajectory.id} (task {trajectory.task.id!r}).")
+        raise RuntimeError(
+            f"The engine returned no token for trajectory {trajectory.id} (task {trajectory.task.id!r})."
+        )
     return Segment(completion.token_ids, True, completion.logprobs, completion.entropies)

@@ -21,7 +21,9 @@ from lightning_agentrl.types import (
     Turn,
 )
 
-PER_TOKEN = frozenset("old_logprobs current_logprobs ref_logprobs entropies sampling_logprobs sampling_entropies".split())
+PER_TOKEN = frozenset(
+    "old_logprobs current_logprobs ref_logprobs entropies sampling_logprobs sampling_entropies".split()
+)
 PER_TURN = frozenset(["state_keys", "answer_logprobs"])
 
 

@@ -9,7 +9,13 @@ import torch
 from lightning_agentrl.data.tiny_tokenizer import train_tokenizer
 from lightning_agentrl.policy import TinyPolicy
 
-TEXTS = ("say even", "say odd", "go on", "Who is the mentor of the mayor of Anra?", '{"name": "search", "arguments": {}}')
+TEXTS = (
+    "say even",
+    "say odd",
+    "go on",
+    "Who is the mentor of the mayor of Anra?",
+    '{"name": "search", "arguments": {}}',
+)
 
 
 def tiny_policy(folder: Path, *, seed: int = 0, tied: bool = False, vocab_size: int = 320) -> str:

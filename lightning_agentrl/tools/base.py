@@ -24,14 +24,19 @@ class Tool(Protocol):
     """Anything with a name, a description, a JSON schema of its parameters, and an async call."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the policy calls it by."""
+
     @property
-    def description(self) -> str: ...
+    def description(self) -> str:
+        """What the policy is told about it."""
+
     @property
     def parameters(self) -> Mapping[str, Any]:
         """JSON schema of the arguments: ``{"type": "object", "properties": …, "required": […]}``."""
 
-    async def __call__(self, **arguments: Any) -> str | ToolResult: ...
+    async def __call__(self, **arguments: Any) -> str | ToolResult:
+        """Run it; an exception becomes an observation with ``error_kind: exception``."""
 
 
 def schema(tool: Tool) -> dict[str, Any]:

@@ -67,7 +67,9 @@ def test_observation_tokens_never_change_credit(assigner: CreditAssigner) -> Non
     batch = ragged()
     changed = {"input_ids": torch.where(batch.action_mask, batch.input_ids, batch.input_ids + 7)}
     for name in TOKEN_FIELDS & {"old_logprobs", "current_logprobs", "ref_logprobs", "entropies", "sampling_entropies"}:
-        changed[name] = torch.where(batch.action_mask, getattr(batch, name), torch.full_like(getattr(batch, name), 99.0))
+        changed[name] = torch.where(
+            batch.action_mask, getattr(batch, name), torch.full_like(getattr(batch, name), 99.0)
+        )
     torch.testing.assert_close(
         assigner(replace(batch, **changed)).advantages, assigner(batch).advantages, rtol=0, atol=0
     )

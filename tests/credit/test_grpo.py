@@ -11,7 +11,9 @@ from lightning_agentrl.types import RolloutBatch
 def credit_of_rows(assigner: GRPO, batch: RolloutBatch) -> torch.Tensor:
     """The single value that each row's action tokens share."""
     advantages = assigner(batch).advantages
-    return torch.stack([row[mask].unique(sorted=True)[0] for row, mask in zip(advantages, batch.action_mask, strict=True)])
+    return torch.stack(
+        [row[mask].unique(sorted=True)[0] for row, mask in zip(advantages, batch.action_mask, strict=True)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,9 +47,7 @@ def test_a_lone_rollout_earns_nothing() -> None:
 
 def test_groups_are_compared_with_themselves_only() -> None:
     batch = rollouts([[1], [1], [1], [1]], rewards=[1, 0, 100, 98], groups=[0, 0, 1, 1])
-    torch.testing.assert_close(
-        credit_of_rows(GRPO(normalize_std=False), batch), torch.tensor([0.5, -0.5, 1.0, -1.0])
-    )
+    torch.testing.assert_close(credit_of_rows(GRPO(normalize_std=False), batch), torch.tensor([0.5, -0.5, 1.0, -1.0]))
 
 
 def test_every_turn_of_a_row_earns_the_same_and_components_say_so() -> None:

@@ -69,7 +69,9 @@ def test_the_ratio_is_one_at_the_first_of_several_steps(policy: str, tmp_path: P
     seen: list[float] = []
 
     class Deviation(Callback):
-        def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        def on_train_batch_start(
+            self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        ) -> None:
             if batch_idx == 0:
                 scored = pl_module.score(batch, pl_module.requires | _old())
                 seen.append(float((scored.old_logprobs - batch.old_logprobs)[batch.loss_mask].exp().sub(1).abs().max()))
@@ -119,7 +121,7 @@ def test_every_prompt_comes_once_per_pass(policy: str, tmp_path: Path) -> None:
         module(policy), datamodule=data(ToyEnvironment(tasks=8), prompts_per_epoch=4, group_size=2)
     )
     for lap in (record.tasks[:2], record.tasks[2:]):
-        assert sorted(set(sum(lap, [])), key=int) == [str(number) for number in range(8)]
+        assert sorted({task for epoch in lap for task in epoch}, key=int) == [str(number) for number in range(8)]
     assert record.tasks[:2] != record.tasks[2:]
 
 

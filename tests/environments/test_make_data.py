@@ -1,6 +1,7 @@
 """make-data and the demonstrations it writes."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,13 @@ def test_validation_questions_are_even_over_depths(made: Path) -> None:
 def test_no_demonstration_shows_a_validation_question(made: Path) -> None:
     asked = {row["messages"][0]["content"] for row in rows(made / "demonstrations.jsonl")}
     assert not asked & texts(made / "validation.jsonl")
+
+
+def test_validation_questions_stay_hidden_where_there_are_few_others(tmp_path: Path) -> None:
+    pytest.importorskip("pycountry")
+    make_data("iso", tmp_path, questions=3, validation=3000, demonstrations=600)  # a third of all questions of one hop
+    asked = {row["messages"][0]["content"] for row in rows(tmp_path / "demonstrations.jsonl")}
+    assert not asked & texts(tmp_path / "validation.jsonl")
 
 
 def test_demonstrated_answers_stand_in_the_last_observation(made: Path) -> None:
@@ -116,6 +124,22 @@ def test_a_full_disk_leaves_the_old_data_as_it_was(tmp_path: Path, monkeypatch: 
     with pytest.raises(OSError, match="No space"):
         make_data("synthetic", tmp_path, **SMALL)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_half_moved_data_is_not_taken_for_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_data("synthetic", tmp_path, **SMALL)
+    move = os.replace
+
+    def power_cut(source: Path, target: Path) -> None:
+        if target.name == "train.jsonl":
+            raise OSError("power cut")
+        move(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "replace", power_cut)
+        with pytest.raises(OSError, match="power cut"):
+            make_data("synthetic", tmp_path, **{**SMALL, "seed": 1})
+    assert "Wrote" in make_data("synthetic", tmp_path, **SMALL)
 
 
 @pytest.mark.parametrize(

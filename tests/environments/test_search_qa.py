@@ -73,6 +73,13 @@ def test_a_turn_earns_a_reward_when_the_answer_is_in_its_results(data_dir: Path)
     assert [seen.reward for seen in play(environment, task, *actions)[0]] == [0.3, 0.0]
 
 
+def test_an_error_that_quotes_the_answer_earns_no_turn_reward(data_dir: Path) -> None:
+    environment = SearchQA(data_dir, turn_reward=0.3)
+    task = environment.tasks("train")[0]
+    seen, _ = play(environment, task, Action("", (ParsedCall(task.answers[0], {}),)))
+    assert (task.answers[0] in seen[0].results[0], seen[0].reward) == (True, 0.0)
+
+
 def test_a_malformed_call_is_penalised_when_asked_for(data_dir: Path) -> None:
     environment = SearchQA(data_dir, invalid_call_penalty=0.1)
     seen, _ = play(environment, environment.tasks("train")[0], Action("", (ParsedCall("", {}, "not JSON"),)))

@@ -63,7 +63,7 @@ def test_turn_ratio_pools_each_turn_alone() -> None:
 
 
 def test_sequence_ratio_has_the_gradient_of_gspo() -> None:
-    # Reference: d loss / d new on row 2 = s·|A|/n = 1.594670·.5/3 = .265778 per token of the row's mean; halved by B = 2.
+    # d loss / d new on row 2 = s·|A|/n = 1.594670·.5/3 = .265778 per token, halved by B = 2.
     made = batch()
     new = made.current_logprobs.clone().requires_grad_()  # type: ignore[union-attr]
     values, _ = ClippedLoss(ratio="sequence", clip_low=3e-4, clip_high=4e-4)(new, made)

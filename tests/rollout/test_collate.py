@@ -61,7 +61,8 @@ def test_moving_a_batch_moves_every_tensor() -> None:
     batch = rollouts([[1]], rewards=[1], entropies=[[0.5]])
     moved = batch.to("meta")
     assert moved.input_ids.is_meta
-    assert moved.entropies is not None and moved.entropies.is_meta
+    assert moved.entropies is not None
+    assert moved.entropies.is_meta
 
 
 def test_a_missing_signal_is_named_with_who_asked() -> None:
@@ -77,8 +78,10 @@ def test_every_signal_stands_for_a_field_of_the_batch() -> None:
 
 def test_branches_carry_their_parents_id_and_inherited_columns() -> None:
     batch = rollouts([[2], [2]], rewards=[1, 0], parents=[-1, 0], inherited=[0, 3])
-    assert batch.parent_ids is not None and batch.parent_ids.tolist() == [-1, 0]
-    assert batch.inherited is not None and batch.inherited.tolist() == [0, 3]
+    assert batch.parent_ids is not None
+    assert batch.inherited is not None
+    assert batch.parent_ids.tolist() == [-1, 0]
+    assert batch.inherited.tolist() == [0, 3]
 
 
 def test_an_empty_collection_is_refused() -> None:

@@ -18,9 +18,7 @@ def collection(rows: int, *, idle: int = 0) -> RolloutBatch:
 
 
 def cut_up(batch: RolloutBatch, ppo_epochs: int, minibatches: int, accumulate: int) -> list[list[RolloutBatch]]:
-    return cut(
-        batch, ppo_epochs=ppo_epochs, minibatches=minibatches, accumulate=accumulate, rng=random.Random(0)
-    )
+    return cut(batch, ppo_epochs=ppo_epochs, minibatches=minibatches, accumulate=accumulate, rng=random.Random(0))
 
 
 def test_counts_depend_on_the_configuration_only() -> None:

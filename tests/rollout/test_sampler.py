@@ -112,9 +112,7 @@ def test_every_request_has_its_own_seed_and_reruns_repeat_it(tokenizer: PreTrain
         engine = ScriptedEngine(says(tokenizer, "a"))
         rollouts = sampler(tokenizer, engine, ToyEnvironment(turns=2))
         tasks = rollouts.environment.tasks("train")
-        asyncio.run(
-            rollouts.collect([Job(tasks[0], 0, 3), Job(tasks[1], 1, 3)], temperature=1.0, seed=3, epoch=shift)
-        )
+        asyncio.run(rollouts.collect([Job(tasks[0], 0, 3), Job(tasks[1], 1, 3)], temperature=1.0, seed=3, epoch=shift))
         return [params.seed for params in engine.params]
 
     first = seeds(0)
@@ -151,7 +149,8 @@ def test_trajectories_come_back_by_group_then_sample(tokenizer: PreTrainedTokeni
     environment = ToyEnvironment()
     tasks = environment.tasks("train")
     rollouts = collect(
-        sampler(tokenizer, ScriptedEngine(says(tokenizer, "a")), environment), [Job(tasks[1], 5, 2), Job(tasks[0], 6, 2)]
+        sampler(tokenizer, ScriptedEngine(says(tokenizer, "a")), environment),
+        [Job(tasks[1], 5, 2), Job(tasks[0], 6, 2)],
     )
     assert [(trajectory.group, trajectory.sample) for trajectory in rollouts] == [(5, 0), (5, 1), (6, 0), (6, 1)]
     assert len({trajectory.id for trajectory in rollouts}) == 4
@@ -217,5 +216,3 @@ def test_a_failing_environment_stops_the_collection_with_its_own_error(tokenizer
 def test_impossible_limits_are_refused(limits: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="must be"):
         Limits(*limits)
-
-
