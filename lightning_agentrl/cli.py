@@ -42,7 +42,7 @@ USAGE = """usage: agentrl COMMAND [options]
 
 -c takes a file or the name of a shipped configuration; several are laid over one another:
   agentrl fit -c base -c environment/made_up_world -c algorithm/grpo
-Every option with its help: agentrl fit --help, agentrl fit -c base --print_config
+Every option with its help: agentrl fit -c base --print_config
 
 shipped configurations: """
 
@@ -53,14 +53,12 @@ class Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Name the known credit assigners or losses when an unknown one was asked for."""
         for option, base in {"model.credit": CreditAssigner, "model.loss": PolicyLoss}.items():
-            given = re.search(
-                rf"{re.escape(option)}[^\n]*?(?:class_path[\"']?: ?[\"']?|=|value )[\"']?([\w.]+)", message
-            )
-            if option in message and ("import" in message or "not a" in message) and given:
+            given = re.search(r"import path string: (\S+)", message)
+            if f'"{option}"' in message and given:
                 known = sorted(cls.__name__ for cls in base.__subclasses__())
                 near = difflib.get_close_matches(given[1].rsplit(".", 1)[-1], known, n=1, cutoff=0.3)
                 meant = f" Did you mean {near[0]}?" if near else ""
-                message = f"{option}: no class {given[1]!r}. Known: {', '.join(known)}.{meant}\n\n{message}"
+                message = f"{option}: no class {given[1]!r}. Known: {', '.join(known)}.{meant}"
         super().error(message, ex)
 
 
@@ -153,9 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(command: str, rest: list[str]) -> None:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     if command == "make-data":
-        auto_cli(make_data, args=rest, as_positional=False)
+        print(auto_cli(make_data, args=rest, as_positional=False))  # noqa: T201
     elif command == "warmstart":
-        AgentRLCLI(rest, run=False).warm_start()
+        print(AgentRLCLI(rest, run=False).warm_start())  # noqa: T201
     elif command == "quickstart":
         AgentRLCLI(["fit", "-c", "base", "-c", "environment/made_up_world", "-c", "quickstart", *rest])
     elif command in AgentRLCLI.subcommands():

@@ -38,12 +38,14 @@ def find_config(name: str) -> Path:
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
-    """The command line with every ``-c NAME`` replaced by its file."""
+    """The command line with every ``-c NAME`` replaced by its file, and ``--print_config`` made to show help."""
     result: list[str] = []
     expecting = False
     for argument in arguments:
         if expecting:
             result.append(str(find_config(argument)))
+        elif argument == "--print_config":
+            result.append("--print_config=comments")  # each option with its help
         elif argument.startswith("--config="):
             result.append(f"--config={find_config(argument.removeprefix('--config='))}")
         else:

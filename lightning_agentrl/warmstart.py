@@ -38,13 +38,13 @@ class WarmStart:
 
     shape: TinyPolicy = field(default_factory=TinyPolicy)
     """Size of the network."""
-    steps: int = 600
+    steps: int = 1200
     """Optimizer steps."""
-    batch_size: int = 32
+    batch_size: int = 16
     """Demonstrations per step."""
     learning_rate: float = 3e-3
     """Peak learning rate; 50 steps of warm-up, then linear decay to a twentieth."""
-    observations: bool = True
+    observations: bool = False
     """Whether the loss also covers prompts and tool results: reading them helps a tiny network to copy from them."""
     seed: int = 0
     """Of initialization and of the order of the demonstrations."""
@@ -81,16 +81,21 @@ def warm_start(settings: WarmStart, demonstrations: Path, chat_format: ChatForma
 class SFTModule(LightningModule):
     """Next-token likelihood on demonstrations."""
 
-    def __init__(self, policy: PreTrainedModel, settings: WarmStart) -> None:
+    def __init__(self, policy: PreTrainedModel, settings: WarmStart, tokens_per_row: float) -> None:
         super().__init__()
         self.policy = policy
         self.settings = settings
+        self.tokens_per_row = tokens_per_row
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Mean negative log-likelihood of the learnt tokens (nats)."""
+        """Negative log-likelihood of the learnt tokens (nats), over the number that a batch has on average.
+
+        Rows of a batch are of similar length. Divided by its own count of tokens, a batch of short rows would give
+        each of its tokens more weight, and the policy would learn to stop early more often than it was shown.
+        """
         ids, mask = batch
         logprobs, _ = forward(self.policy, ids, mask)
-        loss = -logprobs.sum() / mask.sum()
+        loss = -logprobs.sum() / (len(ids) * self.tokens_per_row)
         if (batch_idx + 1) % 100 == 0:
             self.print(f"warm start: step {batch_idx + 1}/{self.settings.steps}, loss {loss.item():.3f}")
         return loss
@@ -177,7 +182,8 @@ def _train(settings: WarmStart, demonstrations: Sequence[Demonstration], chat_fo
         enable_model_summary=False,
     )
     batches = DemonstrationBatches(rows, settings, int(tokenizer.pad_token_id or 0))
-    trainer.fit(SFTModule(policy, settings), DataLoader(batches, batch_size=None))
+    learnt = sum(sum(mask) for _, mask in rows) / len(rows)
+    trainer.fit(SFTModule(policy, settings, learnt), DataLoader(batches, batch_size=None))
     policy.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     # Written last: a folder without it is not whole and is made again.

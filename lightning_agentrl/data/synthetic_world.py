@@ -6,9 +6,8 @@ from random import Random
 
 from lightning_agentrl.data.worlds import Fact, World
 
-FIRST = "An Bo Ca Do El Fi Ga Hu Iv Jo Ka Lu Mi No Ol Pa Re Sa Te Ur".split()
-MIDDLE = "ba du ge ki lo ma ne vu".split()
-LAST = "ra ben dy lio mas nor ped qui rix sol tan vex".split()
+FIRST = "An Bo Ca Do El Fi Ga Hu Iv Jo Ka Lu Mi No Ol Pa Re Sa Te Ur Vi Ze".split()
+LAST = "ra ben dy lio mas nor ped qui rix sol tan vex gul fam hod jic".split()
 
 PEOPLE_RELATIONS = {"mentor": "person", "rival": "person", "birthplace": "place"}
 PLACE_RELATIONS = {"mayor": "person", "founder": "person", "twin": "place"}
@@ -24,8 +23,8 @@ MAX_HOPS = 4
 
 
 def name_pool() -> list[str]:
-    """Every name of two or three syllables, in a fixed order."""
-    return [first + middle + last for middle in ("", *MIDDLE) for first in FIRST for last in LAST]
+    """Every name, in a fixed order: two syllables, which a tiny vocabulary can hold as two tokens."""
+    return [first + last for first in FIRST for last in LAST]
 
 
 def synthetic_world(rng: Random, *, people: int = 200, places: int = 100, distractors: int = 300) -> World:

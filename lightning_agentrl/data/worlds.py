@@ -58,7 +58,11 @@ class World:
         return next((fact for fact in self.about.get(subject, ()) if fact.relation == relation), None)
 
     def chains(self, hops: int, first: Sequence[Fact] | None = None) -> list[Chain]:
-        """All chains of ``hops`` facts that never come back to an entity, or those that begin with given facts."""
+        """All chains of ``hops`` facts, or those that begin with given facts.
+
+        A chain never comes back to an entity and uses no relation twice: in "the rival of the mayor of the rival of X"
+        the place of a hop could only be found by counting.
+        """
         starts = self.facts if first is None else first
         chains: list[Chain] = [(fact,) for fact in starts if fact.object != fact.subject]
         for _ in range(hops - 1):
@@ -66,7 +70,7 @@ class World:
                 (*chain, fact)
                 for chain in chains
                 for fact in self.about.get(chain[-1].object, ())
-                if fact.object not in _entities(chain)
+                if fact.object not in _entities(chain) and fact.relation not in {used.relation for used in chain}
             ]
         return chains
 

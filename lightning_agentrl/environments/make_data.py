@@ -34,9 +34,9 @@ def make_data(
     top_k: int = 3,
     questions: int = 2048,
     validation: int = 128,
-    demonstrations: int = 8000,
-    lazy: float = 0.6,
-    noise: float = 0.05,
+    demonstrations: int = 16000,
+    lazy: float = 0.7,
+    noise: float = 0.02,
 ) -> str:
     """Write the passages, questions and demonstrations of a built-in world into a folder.
 

@@ -17,9 +17,9 @@ from lightning_agentrl.tools.search import SearchTool
 class Demonstrator:
     """Answers by searching one hop at a time, and is often too lazy to go on."""
 
-    lazy: float = 0.6
+    lazy: float = 0.7
     """Probability of answering after the first hop, in [0, 1]: the systematic flaw that the outcome reward corrects."""
-    noise: float = 0.05
+    noise: float = 0.02
     """Probability per hop of searching a wrong relation of the right entity, in [0, 1]."""
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class Demonstrator:
                 {"role": "tool", "content": search.lookup(fact.query).text},
             ]
             entity = fact.object
-        return [*messages, {"role": "assistant", "content": f"<answer>{entity}</answer>"}]
+        return [*messages, {"role": "assistant", "content": f"<answer> {entity} </answer>"}]
 
 
 def tool_call(name: str, arguments: Mapping[str, Any]) -> str:

@@ -1,0 +1,117 @@
+"""The command line: swapping, printing, and telling people what is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_agentrl.cli import AgentRLCLI, main
+from lightning_agentrl.credit.grpo import GRPO
+from lightning_agentrl.losses.clipped import ClippedLoss
+
+BASE = ["-c", "base", "-c", "environment/made_up_world"]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["agentrl"])
+
+
+def test_a_credit_assigner_is_swapped_by_its_short_name() -> None:
+    cli = AgentRLCLI([*BASE, "--model.credit", "GRPO", "--model.credit.normalize_std", "false"], run=False)
+    assert cli.model.credit == GRPO(normalize_std=False)
+
+
+def test_a_loss_is_swapped_by_its_short_name() -> None:
+    cli = AgentRLCLI([*BASE, "--model.loss", "ClippedLoss", "--model.loss.ratio", "turn"], run=False)
+    assert cli.model.loss == ClippedLoss(ratio="turn")
+
+
+def test_the_optimizer_is_configured() -> None:
+    cli = AgentRLCLI([*BASE, "--model.optimizer.init_args.lr", "0.5"], run=False)
+    optimizer = cli.model._optimizer([torch.nn.Parameter(torch.zeros(1))])
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert optimizer.defaults["lr"] == 0.5
+
+
+def test_one_seed_reaches_the_rollouts() -> None:
+    assert AgentRLCLI([*BASE, "--seed_everything", "7"], run=False).datamodule.seed == 7
+
+
+def test_print_config_shows_every_option_with_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *BASE, "--print_config"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for option in ("normalize_std", "clip_high", "prompts_per_epoch", "temperature", "max_bad_rows", "learning_rate"):
+        line = shown.index(f"{option}:")
+        above = shown[:line].rstrip().splitlines()[-2:]
+        assert any(part.lstrip().startswith("#") for part in above), option
+
+
+def test_an_unknown_assigner_is_answered_with_the_known_and_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *BASE, "--model.credit", "GRP"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "no class 'GRP'" in said
+    assert "Did you mean GRPO?" in said
+
+
+def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *BASE, "--model.lrr", "3"])
+    assert ended.value.code == 2
+    assert "lrr" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data.top_p", "0.9"], "full distribution"),
+        (["--data.group_size", "1"], "group_size must be at least 2"),
+        (["--model.credit.ddof", "3"], "ddof must be 0"),
+        (["--seed_everything", "true"], "seed_everything must be a number"),
+        (["-c", "nowhere"], "No configuration 'nowhere'"),
+        (["--model.policy", "./nowhere"], "does not exist"),
+        (["--data.environment.init_args.world", "null", "--model.policy", "tiny"], "agentrl make-data"),
+    ],
+)
+def test_bad_settings_end_with_one_clear_line(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(["fit", *BASE, *options])
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    said = capsys.readouterr().err
+    assert status != 0
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validat"]) == 1
+    assert "did you mean validate" in capsys.readouterr().err
+
+
+def test_without_a_command_the_usage_names_every_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "algorithm/grpo" in capsys.readouterr().out
+
+
+def test_make_data_writes_a_world_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--world", "synthetic", "--out", str(tmp_path / "w"), "--questions", "20", "--demonstrations", "10"]
+    assert main(["make-data", *options]) == 0
+    assert "Wrote" in capsys.readouterr().out
+    assert (tmp_path / "w" / "train.jsonl").is_file()
+
+
+def test_the_module_runs_as_a_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "lightning_agentrl", "--help"], capture_output=True, text=True, check=True)
+    assert "quickstart" in done.stdout
