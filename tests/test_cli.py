@@ -113,5 +113,7 @@ def test_make_data_writes_a_world_and_says_so(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_the_module_runs_as_a_program() -> None:
-    done = subprocess.run([sys.executable, "-m", "lightning_agentrl", "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_agentrl", "--help"], capture_output=True, text=True, check=True
+    )
     assert "quickstart" in done.stdout

@@ -1,0 +1,171 @@
+"""The host side, ragged: tasks, turns and trajectories as plain dataclasses."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class StopReason(enum.StrEnum):
+    """Why a turn or a trajectory ended."""
+
+    FINISHED = "finished"
+    """The policy ended its turn; for a trajectory: the environment said that the episode is over."""
+    TURN_LENGTH = "turn_length"
+    """The turn hit the limit of tokens per turn."""
+    CONTEXT = "context"
+    """The next turn or observation would not fit into the context."""
+    MAX_TURNS = "max_turns"
+    """The trajectory used up its turns."""
+    ERROR = "error"
+    """The environment failed; the group is dropped."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether a limit cut the trajectory."""
+        return self in {StopReason.TURN_LENGTH, StopReason.CONTEXT, StopReason.MAX_TURNS}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One prompt: chat messages, accepted answers, and whatever the environment wants to remember."""
+
+    id: str
+    messages: tuple[Mapping[str, str], ...]
+    answers: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of tokens with one author. Tokens are made once and never re-made."""
+
+    token_ids: tuple[int, ...]
+    sampled: bool
+    logprobs: tuple[float, ...] | None = None
+    """Log-prob of each token under the policy that sampled it (nats, at the rollout temperature)."""
+    entropies: tuple[float, ...] | None = None
+    """Entropy estimate from the engine's top-k, per token (nats)."""
+
+    def __post_init__(self) -> None:
+        for name in ("logprobs", "entropies"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.token_ids):
+                raise ValueError(f"A segment of {len(self.token_ids)} tokens came with {len(values)} {name}.")
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    def text(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The tokens for people to read, control tokens visible."""
+        return str(tokenizer.decode(list(self.token_ids)))
+
+
+@dataclass(frozen=True)
+class ParsedCall:
+    """A tool call as the policy wrote it. ``error`` says what was wrong; then name and arguments may be empty."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Action:
+    """What the policy said in one turn, read from its tokens."""
+
+    text: str
+    """The turn with control tokens such as ``<tool_call>`` visible, without the end-of-turn token."""
+    calls: tuple[ParsedCall, ...] = ()
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """What came of one call."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    ok: bool = True
+    error_kind: str | None = None
+    latency: float = 0.0
+    """Seconds that the tool took."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the policy said and what the environment answered."""
+
+    action: Segment
+    observation: Segment | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    reward: float = 0.0
+    penalty: float = 0.0
+    state_key: int = 0
+    """Hash of the observation this turn answers: turns with equal keys started from equal states (GiGPO's anchor)."""
+    stop: StopReason = StopReason.FINISHED
+    policy_version: int = 0
+    cached_tokens: int = 0
+    """How many of the tokens before the action came from the engine's prefix cache."""
+
+
+@dataclass(frozen=True)
+class Reward:
+    """The verdict on one trajectory."""
+
+    outcome: float
+    """Raw outcome, before any shaping."""
+    shaped: float
+    """Outcome after format gates and length shaping, without the rewards of turns."""
+    components: Mapping[str, float] = field(default_factory=dict)
+    turns: tuple[float, ...] = ()
+    """Process reward of each turn; empty means that no turn earned one."""
+
+
+@dataclass(frozen=True)
+class BranchPoint:
+    """Where a branch leaves its parent: column is absolute, and the branch re-samples from there."""
+
+    parent: int
+    column: int
+    score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One rollout: prompt, turns, verdict. Segments in order are exactly what the engine saw."""
+
+    id: int
+    group: int
+    """Which prompt of the collection it belongs to."""
+    sample: int
+    """Its number within the group."""
+    task: Task
+    prompt: Segment
+    turns: tuple[Turn, ...] = ()
+    reward: Reward | None = None
+    stop: StopReason = StopReason.FINISHED
+    origin: BranchPoint | None = None
+
+    @property
+    def segments(self) -> Iterator[Segment]:
+        """Prompt, then action and observation of each turn."""
+        yield self.prompt
+        for turn in self.turns:
+            yield turn.action
+            if turn.observation is not None:
+                yield turn.observation
+
+    @property
+    def token_ids(self) -> list[int]:
+        """All tokens in order."""
+        return [token for segment in self.segments for token in segment.token_ids]
+
+    @property
+    def outcome(self) -> float:
+        """Raw outcome; 0 while there is no verdict."""
+        return self.reward.outcome if self.reward else 0.0

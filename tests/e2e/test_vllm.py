@@ -1,0 +1,99 @@
+"""The command line with real vLLM rollouts, as a user types it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_agentrl.rollout import bundle
+
+SMALL = [
+    *("--warmstart.steps", "60"),
+    *("--data.prompts_per_epoch", "4", "--data.group_size", "4"),
+    *("--data.environment.init_args.max_validation_tasks", "8"),
+    *("--trainer.check_val_every_n_epoch", "1", "--transcripts.every_n_epochs", "1"),
+]
+
+
+def agentrl(folder: Path, *arguments: str, timeout: float = 600) -> str:
+    """Run the command in a process of its own and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_agentrl", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("run")
+    return folder, agentrl(folder, "quickstart", *SMALL, "--trainer.max_epochs", "2", "--data.save_rollouts_every", "1")
+
+
+def scalars(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return events
+
+
+@pytest.mark.vllm
+def test_a_run_prints_before_and_after_and_where_to_look(run: tuple[Path, str]) -> None:
+    _, said = run
+    for text in ("before", "after", "success", "time by phase", "tensorboard --logdir runs", "transcripts"):
+        assert text in said
+
+
+@pytest.mark.vllm
+def test_a_run_logs_every_group_of_scalars_and_agrees_with_the_engine(run: tuple[Path, str]) -> None:
+    folder, _ = run
+    events = scalars(folder / "runs" / "agentrl" / "version_0")
+    names = events.Tags()["scalars"]
+    for group in ("reward", "rollout", "credit", "policy", "tool", "time", "val"):
+        assert any(name.startswith(f"{group}/") for name in names), group
+    assert next(point.step for point in events.Scalars("val/success")) == 0
+    for name in ("policy/parity_gap", "policy/mismatch_max"):
+        assert max(point.value for point in events.Scalars(name)) <= 1e-4
+    assert {point.value for point in events.Scalars("policy/ratio_deviation")} == {0.0}
+
+
+@pytest.mark.vllm
+def test_a_run_leaves_transcripts_rollouts_settings_and_checkpoints(run: tuple[Path, str]) -> None:
+    folder = run[0] / "runs" / "agentrl" / "version_0"
+    assert list((folder / "transcripts").glob("train-*.md"))
+    assert (folder / "config.yaml").is_file()
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    _, batch, _ = bundle.load(folder / "rollouts" / "epoch-0001")
+    assert len(batch) == 16
+
+
+@pytest.mark.vllm
+def test_a_second_run_finds_world_and_policy_and_resumes(run: tuple[Path, str]) -> None:
+    folder, _ = run
+    checkpoint = folder / "runs" / "agentrl" / "version_0" / "checkpoints" / "last.ckpt"
+    said = agentrl(folder, "quickstart", *SMALL, "--trainer.max_epochs", "3", "--ckpt_path", str(checkpoint))
+    assert "warm start: step" not in said
+    assert re.findall(r"epoch (\d)/3", said) == ["3"]
+    steps = [point.step for point in scalars(folder / "runs" / "agentrl" / "version_1").Scalars("reward/mean")]
+    assert steps == [2]
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_quick_start_learns(seed: int, tmp_path: Path) -> None:
+    """The README's promise: from mediocre to at least 0.8, in every seed."""
+    said = agentrl(tmp_path, "quickstart", "--seed_everything", str(seed), timeout=1200)
+    before, after = (float(number) for number in re.findall(r"success │ (\d\.\d+) .*?│ (\d\.\d+)", said)[0])
+    assert 0.2 <= before <= 0.55
+    assert after >= 0.8
+    assert after - before >= 0.4
