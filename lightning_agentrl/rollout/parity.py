@@ -12,7 +12,7 @@ from lightning_agentrl.engines.base import Completion, RolloutEngine, SamplingPa
 from lightning_agentrl.rollout.collate import collate
 from lightning_agentrl.types import Learner, RolloutBatch, Segment, Signal, Task, Trajectory, Turn
 
-PROBE_TOKENS = 8
+PROBE_TOKENS = 4
 """Tokens sampled per fixed prompt."""
 PROMPT_TOKENS = 96
 """Length of a fixed prompt: several cache blocks, so that a stale block would be used."""
@@ -40,14 +40,14 @@ class ParityCheck:
 
     async def before_sync(self) -> None:
         """Put the first prompt into the engine's cache."""
-        await self._sample(self.prompts[:1])
+        await self._sample(self.prompts[:1], tokens=1)
 
     async def sample(self) -> list[Completion]:
         """What the engine says about each prompt; to be handed to `compare`."""
-        return await self._sample(self.prompts)
+        return await self._sample(self.prompts, PROBE_TOKENS)
 
-    async def _sample(self, prompts: Sequence[list[int]]) -> list[Completion]:
-        params = SamplingParams(PROBE_TOKENS, self.learner.temperature, stop_token_ids=(), seed=1)
+    async def _sample(self, prompts: Sequence[list[int]], tokens: int) -> list[Completion]:
+        params = SamplingParams(tokens, self.learner.temperature, stop_token_ids=(), seed=1)
         return list(await asyncio.gather(*(self.engine.generate(prompt, params) for prompt in prompts)))
 
     def compare(self, completions: Sequence[Completion]) -> float:
