@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from jsonargparse import auto_cli, set_parsing_settings
 from lightning.pytorch import Trainer
@@ -163,6 +163,16 @@ def _run(command: str, rest: list[str]) -> None:
         raise ValueError(f"no command {command!r}{f'; did you mean {near[0]}?' if near else '; see agentrl --help'}")
 
 
+class _Stdout(logging.StreamHandler[TextIO]):
+    """Writes bare messages to whatever standard output is at that moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), flush=True)  # noqa: T201
+
+
 def _seed(value: Any) -> int:
     if isinstance(value, bool) or value is None:
         raise ValueError(f"seed_everything must be a number, so that rollouts can be repeated; got {value}.")
@@ -173,6 +183,10 @@ def _quiet() -> None:
     """Leave out what libraries say about choices that are ours."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    ours = logging.getLogger("lightning_agentrl")
+    if not ours.handlers:
+        ours.addHandler(_Stdout())
+        ours.setLevel(logging.INFO)
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
     disable_progress_bar()
     for pattern in (
@@ -180,6 +194,7 @@ def _quiet() -> None:
         ".*does not have many workers.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*`?instantiate_classes`? was deprecated.*",
         ".*LightningCLI's args parameter is intended to run from within Python.*",
         ".*It is recommended to use `self.log\\(.*sync_dist=True\\)`.*",
     ):

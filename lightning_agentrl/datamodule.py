@@ -121,6 +121,14 @@ class AgentRLDataModule(LightningDataModule):
                 f"data.prompts_per_epoch must be a multiple of the number of ranks, got {self.prompts_per_epoch} "
                 f"prompts for {trainer.world_size} ranks."
             )
+        micro_batches = self.ppo_epochs * self.minibatches * trainer.accumulate_grad_batches
+        limit = trainer.limit_train_batches
+        debugging = trainer.fast_dev_run  # type: ignore[attr-defined]
+        if not debugging and (limit < micro_batches if isinstance(limit, int) else limit < 1):
+            raise ValueError(
+                f"A collection is trained whole, in {micro_batches} micro-batches; got "
+                f"trainer.limit_train_batches={limit}. Lower data.prompts_per_epoch or data.group_size instead."
+            )
         temperature = self._learner.temperature
         if self.validation_temperature not in (0.0, temperature):
             raise ValueError(
@@ -129,7 +137,7 @@ class AgentRLDataModule(LightningDataModule):
             )
         if self.validation_temperature == 0 and self.validation_samples > 1:
             rank_zero_warn("Greedy validation repeats the same trajectory data.validation_samples times.")
-        self.format.check(self._learner.tokenizer)
+        self.collector.prepare(self._learner.tokenizer, [task for split in splits for task in self._tasks[split]])
 
     def train_dataloader(self) -> DataLoader[RolloutBatch]:
         """Sized and lazy: the length comes from the configuration, the rollouts from the first `next`."""
@@ -226,8 +234,7 @@ class AgentRLDataModule(LightningDataModule):
 
     def _sync(self) -> None:
         trainer = self._trainer
-        probes = next(iter(self._tasks.values()))[:3]
-        self.collector.sync(self._learner, Place(trainer.strategy.root_device, trainer.world_size), probes)
+        self.collector.sync(self._learner, Place(trainer.strategy.root_device, trainer.world_size))
 
     # --- helpers ------------------------------------------------------------------------------------------------
 

@@ -14,12 +14,12 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torchmetrics import MeanMetric
 
+from lightning_agentrl.credit.apply import apply_credit
 from lightning_agentrl.credit.base import CreditAssigner
 from lightning_agentrl.credit.grpo import GRPO
 from lightning_agentrl.losses.base import Aggregation, PolicyLoss
 from lightning_agentrl.losses.clipped import ClippedLoss
 from lightning_agentrl.losses.weighing import weigh
-from lightning_agentrl.ops import group_range
 from lightning_agentrl.policy import Dtype, load_config, load_policy, load_tokenizer
 from lightning_agentrl.scoring import score
 from lightning_agentrl.types import RolloutBatch, Signal
@@ -156,33 +156,10 @@ class AgentRLModule(LightningModule):
         return replace(batch, **found)  # type: ignore[arg-type]
 
     def assign(self, batch: RolloutBatch) -> RolloutBatch:
-        """Ask the credit assigner, check its answer, and log what it says of itself."""
-        batch.require(self.credit.requires, type(self.credit).__name__)
-        credit = self.credit(batch, all_sum=self._all_sum)
-        if credit.advantages.shape != batch.input_ids.shape:
-            raise ValueError(
-                f"{type(self.credit).__name__} must return advantages of shape {tuple(batch.input_ids.shape)}, "
-                f"got {tuple(credit.advantages.shape)}."
-            )
-        mask = batch.action_mask if credit.loss_mask is None else credit.loss_mask & batch.action_mask
-        trained = credit.advantages[mask]
-        flat = group_range(batch.outcomes, batch.group_ids) <= 0
-        self.record(
-            {
-                "credit/advantage_mean": float(trained.mean()) if trained.numel() else 0.0,
-                "credit/advantage_std": float(trained.std(correction=0)) if trained.numel() else 0.0,
-                "credit/nonzero_share": float((trained != 0).float().mean()) if trained.numel() else 0.0,
-                "credit/zero_variance_share": float(flat.float().mean()),
-                **{f"credit/{name}": float(value) for name, value in credit.metrics.items()},
-            }
-        )
-        return replace(
-            batch,
-            advantages=credit.advantages.detach(),
-            clip_scale=credit.clip_scale,
-            loss_mask=mask,
-            components=credit.components,
-        )
+        """Ask the credit assigner, and log what can be said of its answer."""
+        batch, metrics = apply_credit(self.credit, batch, self._all_sum)
+        self.record(metrics)
+        return batch
 
     def weigh(self, steps: Sequence[Sequence[RolloutBatch]]) -> list[list[RolloutBatch]]:
         """Write ``loss_weights``, which sum to 1 over a step and all ranks."""

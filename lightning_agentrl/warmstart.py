@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from filelock import FileLock
 from lightning.pytorch import LightningModule, Trainer, seed_everything
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from lightning_agentrl.formats.base import ChatFormat
+
+say = rank_zero_only(logging.getLogger(__name__).info)
 
 FORM = 1
 """Part of the cache key: raised when a change here makes other policies from the same settings."""
@@ -72,9 +76,11 @@ def warm_start(settings: WarmStart, demonstrations: Path, chat_format: ChatForma
     # Ranks of a multi-process run come here at once: one trains, the others wait.
     with FileLock(f"{folder}.lock"):
         if (folder / "warmstart.json").is_file():
-            rank_zero_info(f"Warm-started policy found in {folder}.")
+            say(f"Warm-started policy found in {folder}.")
         else:
+            start = time.perf_counter()
             _train(settings, read_demonstrations(demonstrations), chat_format, folder)
+            say(f"Warm start took {time.perf_counter() - start:.0f} s; the policy is kept in {folder}.")
     return folder
 
 
@@ -97,7 +103,7 @@ class SFTModule(LightningModule):
         logprobs, _ = forward(self.policy, ids, mask)
         loss = -logprobs.sum() / (len(ids) * self.tokens_per_row)
         if (batch_idx + 1) % 100 == 0:
-            self.print(f"warm start: step {batch_idx + 1}/{self.settings.steps}, loss {loss.item():.3f}")
+            say(f"warm start: step {batch_idx + 1}/{self.settings.steps}, loss {loss.item():.3f}")
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -160,7 +166,7 @@ def encode(
 
 
 def _train(settings: WarmStart, demonstrations: Sequence[Demonstration], chat_format: ChatFormat, folder: Path) -> None:
-    rank_zero_info(f"Warm start on {len(demonstrations)} demonstrations, {settings.steps} steps; once, then cached.")
+    say(f"Warm start: {settings.steps} steps on {len(demonstrations)} demonstrations; once, then cached.")
     state = torch.random.get_rng_state(), random.getstate()
     seed_everything(settings.seed, verbose=False)
     tokenizer = train_tokenizer((text for d in demonstrations for text in d.texts), settings.shape.vocab_size)

@@ -34,6 +34,11 @@ class BeforeAfter(Callback):
         self.before: dict[str, float] = {}
         self.after: dict[str, float] = {}
         self.rollouts = 0
+        self.update = 0.0
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add up the time of the updates, which the data module's clock does not see."""
+        self.update += float(trainer.callback_metrics.get("time/update", 0.0))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the numbers of the first and of the latest validation."""
@@ -54,7 +59,7 @@ class BeforeAfter(Callback):
             return
         console = Console(highlight=False, soft_wrap=True)
         console.print(self._table())
-        total = cast(Collecting, trainer.datamodule).clock.total  # type: ignore[attr-defined]
+        total = {**cast(Collecting, trainer.datamodule).clock.total, "update": self.update}  # type: ignore[attr-defined]
         spent = ", ".join(f"{name.replace('_', ' ')} {seconds:.1f} s" for name, seconds in total.items())
         console.print(f"time by phase: {spent}")
         for logger in trainer.loggers:

@@ -13,15 +13,23 @@ from lightning.pytorch.loggers import TensorBoardLogger
 class RunSettings(SaveConfigCallback):
     """Saves ``config.yaml`` as Lightning does; when training starts, also fills TensorBoard's HParams tab."""
 
+    success: float | None = None
+    """Of the first validation, where there was one before training."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember the success before training: HParams needs a first value."""
+        if trainer.sanity_checking and "val/success" in trainer.callback_metrics:
+            self.success = float(trainer.callback_metrics["val/success"])
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log settings once; HParams shows the latest value of each metric named here."""
         if not trainer.is_global_zero:
             return
         settings = flatten({"model": _plain(self.config.get("model")), "data": _plain(self.config.get("data"))})
-        measured = trainer.callback_metrics.get("val/success")
+        metrics = {} if self.success is None else {"val/success": self.success}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(settings, {} if measured is None else {"val/success": float(measured)})
+                logger.log_hyperparams(settings, metrics)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str | float | bool]:

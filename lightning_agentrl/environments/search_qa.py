@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,8 @@ from lightning_agentrl.rewards.token_f1 import token_f1
 from lightning_agentrl.tools.base import Tool, ToolResult
 from lightning_agentrl.tools.search import SearchTool
 from lightning_agentrl.types import Reward, Task
+
+log = logging.getLogger(__name__)
 
 METRICS: Mapping[str, Callable[[str | None, Sequence[str]], float]] = {
     "exact_match": exact_match,
@@ -84,7 +87,7 @@ class SearchQA(Environment):
     def prepare(self) -> None:
         """Write the built-in world if one is named; then check that the files exist and can be read."""
         if self.world is not None and self.data_dir is not None:
-            make_data(self.world, self.data_dir, top_k=self.top_k)
+            log.info(make_data(self.world, self.data_dir, top_k=self.top_k))
         for name in ("corpus", "train", "validation"):
             self._path(name)
         self.tasks("train")

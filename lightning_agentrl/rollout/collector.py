@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -17,6 +17,14 @@ from lightning_agentrl.rollout.parity import ParityCheck
 from lightning_agentrl.rollout.phases import PhaseClock
 from lightning_agentrl.rollout.sampler import Job, Limits, Sampler
 from lightning_agentrl.types import Learner, RolloutBatch, Task, Trajectory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+LONGEST = 8
+"""How many of the longest prompts are measured before a run."""
+PROBES = 3
+"""How many prompts the parity check uses."""
 
 
 @dataclass(frozen=True)
@@ -70,22 +78,35 @@ class Collector:
         self.clock = PhaseClock()
         self._loop = EventLoopThread()
         self._sampler: Sampler | None = None
+        self._probes: list[tuple[int, ...]] = []
         self._parity: ParityCheck | None = None
 
-    def sync(self, learner: Learner, place: Place, probes: Sequence[Task]) -> None:
+    def prepare(self, tokenizer: PreTrainedTokenizerBase, tasks: Sequence[Task]) -> None:
+        """Learn the policy's tokenizer, and see that format and prompts fit it; cheap, and before any model loads.
+
+        Raises:
+            ValueError: when the tokenizer cannot speak the format, or a prompt leaves no room in the context.
+        """
+        self.format.check(tokenizer)
+        self._sampler = Sampler(self.engine, self.environment, self.format, self.branching, tokenizer, self.limits)
+        # Tokens grow with characters: should the longest texts fit, the others do too.
+        for task in sorted(tasks, key=_characters)[-LONGEST:]:
+            self._sampler.prompt(task)
+        self._probes = [self._sampler.prompt(task).token_ids for task in tasks[:PROBES]]
+
+    def sync(self, learner: Learner, place: Place) -> None:
         """Give the engine the learner's weights and see that it took them; starts the engine if need be.
 
         Args:
             learner: whose weights.
             place: of the engine, when it has to be started.
-            probes: tasks whose prompts the parity check uses.
 
         Raises:
             ParityError: when engine and trainer disagree afterwards.
         """
         if not self.engine.started:
             with self.clock.phase("engine_start"):
-                self._start(learner, place, probes)
+                self._start(learner, place)
         elif self._parity is not None:
             with self.clock.phase("parity"):
                 self._loop.run(self._parity.before_sync())
@@ -99,7 +120,7 @@ class Collector:
         self, jobs: Sequence[Job], learner: Learner, *, temperature: float, seed: int, epoch: int
     ) -> list[Trajectory]:
         """Roll out all jobs; blocks until the last trajectory has its verdict."""
-        assert self._sampler is not None, "sync comes first"
+        assert self._sampler is not None, "prepare comes first"
         total = sum(self.branching.initial(job.samples) for job in jobs)
         done = tokens = 0
 
@@ -123,17 +144,11 @@ class Collector:
 
     def close(self) -> None:
         """Free engine and event loop; a later `sync` starts them again."""
-        self._parity = self._sampler = None
+        self._parity = None
         self._loop.close()
         self.engine.close()
 
-    def _start(self, learner: Learner, place: Place, probes: Sequence[Task]) -> None:
-        self._sampler = Sampler(
-            self.engine, self.environment, self.format, self.branching, learner.tokenizer, self.limits
-        )
-        prompts = [
-            self._sampler.prompt(task).token_ids for task in probes
-        ]  # too long a prompt is found before the start
+    def _start(self, learner: Learner, place: Place) -> None:
         dtype = learner.policy_dtype
         setup = EngineSetup(
             config=learner.policy_config,
@@ -148,4 +163,8 @@ class Collector:
         if tolerance is None:
             # 16-bit kernels of engine and trainer round differently: some hundredths of a nat are usual.
             tolerance = 1e-4 if dtype == torch.float32 else 0.3
-        self._parity = ParityCheck(self.engine, learner, prompts, tolerance) if tolerance else None
+        self._parity = ParityCheck(self.engine, learner, self._probes, tolerance) if tolerance else None
+
+
+def _characters(task: Task) -> int:
+    return sum(len(message["content"]) for message in task.messages)
