@@ -70,7 +70,7 @@ def markdown(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase) -> str:
         f"**{_code(question)}**",
         f"expected: {_code(' or '.join(trajectory.task.answers))} · outcome **{trajectory.outcome:.2f}** · "
         f"{trajectory.stop} after {len(trajectory.turns)} turns",
-        "| turn | policy | environment |\n|---|---|---|",
+        "| # | policy | environment |\n|---|---|---|",
     ]
     rows = []
     for number, turn in enumerate(trajectory.turns):

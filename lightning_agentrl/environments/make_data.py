@@ -35,7 +35,7 @@ def make_data(
     questions: int = 2048,
     validation: int = 128,
     demonstrations: int = 16000,
-    lazy: float = 0.7,
+    lazy: float = 0.65,
     noise: float = 0.02,
 ) -> str:
     """Write the passages, questions and demonstrations of a built-in world into a folder.

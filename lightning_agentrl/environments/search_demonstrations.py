@@ -17,7 +17,7 @@ from lightning_agentrl.tools.search import SearchTool
 class Demonstrator:
     """Answers by searching one hop at a time, and is often too lazy to go on."""
 
-    lazy: float = 0.7
+    lazy: float = 0.65
     """Probability of answering after the first hop, in [0, 1]: the systematic flaw that the outcome reward corrects."""
     noise: float = 0.02
     """Probability per hop of searching a wrong relation of the right entity, in [0, 1]."""

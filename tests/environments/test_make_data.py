@@ -59,7 +59,7 @@ def test_validation_questions_stay_hidden_where_there_are_few_others(tmp_path: P
 
 def test_demonstrated_answers_stand_in_the_last_observation(made: Path) -> None:
     for row in rows(made / "demonstrations.jsonl"):
-        answer = row["messages"][-1]["content"].removeprefix("<answer>").removesuffix("</answer>")
+        answer = row["messages"][-1]["content"].removeprefix("<answer> ").removesuffix(" </answer>")
         assert f" is {answer}." in row["messages"][-2]["content"]
 
 
@@ -166,13 +166,13 @@ def test_a_demonstration_without_flaw_follows_every_hop() -> None:
         queries = [json.loads(message["content"].split("\n")[1])["arguments"]["query"]
                    for message in row["messages"] if message["content"].startswith("<tool_call>")]  # fmt: skip
         assert queries == row["metadata"]["queries"]
-        assert row["messages"][-1]["content"] == f"<answer>{row['metadata']['path'][-1]}</answer>"
+        assert row["messages"][-1]["content"] == f"<answer> {row['metadata']['path'][-1]} </answer>"
 
 
 def test_a_lazy_demonstration_answers_after_the_first_hop() -> None:
     for row in demonstrate(16, Demonstrator(lazy=1.0, noise=0.0)):
         assert len(row["messages"]) == 4
-        assert row["messages"][-1]["content"] == f"<answer>{row['metadata']['path'][1]}</answer>"
+        assert row["messages"][-1]["content"] == f"<answer> {row['metadata']['path'][1]} </answer>"
 
 
 def test_about_three_in_five_demonstrations_are_lazy() -> None:
