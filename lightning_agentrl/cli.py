@@ -103,7 +103,8 @@ class AgentRLCLI(LightningCLI):
             }
         )
         parser.add_class_arguments(WarmStart, "warmstart")
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=_seed)
+        for target in ("data.seed", "warmstart.seed"):
+            parser.link_arguments("seed_everything", target, compute_fn=_seed)
 
     def before_fit(self) -> None:
         """Make the tiny policy if it was asked for."""

@@ -42,7 +42,7 @@ class WarmStart:
 
     shape: TinyPolicy = field(default_factory=TinyPolicy)
     """Size of the network."""
-    steps: int = 1200
+    steps: int = 1600
     """Optimizer steps."""
     batch_size: int = 16
     """Demonstrations per step."""

@@ -39,8 +39,10 @@ def test_the_optimizer_is_configured() -> None:
     assert optimizer.defaults["lr"] == 0.5
 
 
-def test_one_seed_reaches_the_rollouts() -> None:
-    assert AgentRLCLI([*BASE, "--seed_everything", "7"], run=False).datamodule.seed == 7
+def test_one_seed_reaches_rollouts_and_warm_start() -> None:
+    cli = AgentRLCLI([*BASE, "--seed_everything", "7"], run=False)
+    assert cli.datamodule.seed == 7
+    assert cli.config_init["warmstart"].seed == 7
 
 
 def test_print_config_shows_every_option_with_help(capsys: pytest.CaptureFixture[str]) -> None:
