@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -107,9 +108,11 @@ class Collector:
         if not self.engine.started:
             with self.clock.phase("engine_start"):
                 self._start(learner, place)
-        elif self._parity is not None:
-            with self.clock.phase("parity"):
-                self._loop.run(self._parity.before_sync())
+        else:
+            self.engine.wake()
+            if self._parity is not None:
+                with self.clock.phase("parity"):
+                    self._loop.run(self._parity.before_sync())
         with self.clock.phase("sync"):
             self.engine.update_weights(learner.weights(), learner.policy_version)
         if self._parity is not None:
@@ -119,19 +122,21 @@ class Collector:
     def roll_out(
         self, jobs: Sequence[Job], learner: Learner, *, temperature: float, seed: int, epoch: int
     ) -> list[Trajectory]:
-        """Roll out all jobs; blocks until the last trajectory has its verdict."""
+        """Roll out all jobs; blocks until the last trajectory has its verdict, and then lets the engine sleep."""
         assert self._sampler is not None, "prepare comes first"
         total = sum(self.branching.initial(job.samples) for job in jobs)
         done = tokens = 0
+        start = time.perf_counter()
 
         def progress(trajectory: Trajectory) -> None:
             nonlocal done, tokens
             done += 1
             tokens += sum(len(turn.action) for turn in trajectory.turns)
-            self.clock.tell("rollout", f"{done}/{total} rollouts, {tokens} tokens")
+            rate = tokens / max(time.perf_counter() - start, 1e-9)
+            self.clock.tell("rollout", f"{done}/{total} rollouts, {rate:.0f} tokens/s")
 
         with self.clock.phase("rollout"):
-            return self._loop.run(
+            trajectories = self._loop.run(
                 self._sampler.collect(
                     jobs,
                     temperature=temperature,
@@ -141,6 +146,8 @@ class Collector:
                     on_trajectory=progress,
                 )
             )
+        self.engine.sleep()
+        return trajectories
 
     def close(self) -> None:
         """Free engine and event loop; a later `sync` starts them again."""

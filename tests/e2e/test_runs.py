@@ -138,6 +138,27 @@ def test_validation_runs_on_the_present_weights(policy: str, tmp_path: Path) -> 
     assert engine.seen == [0, 1, 1, 2]  # train, validate, train, validate
 
 
+def test_the_engine_sleeps_while_the_trainer_works(policy: str, tmp_path: Path) -> None:
+    class Diary(TransformersEngine):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lines: list[str] = []
+
+        def update_weights(self, weights: Weights, version: int) -> None:
+            self.lines.append("sync")
+            super().update_weights(weights, version)
+
+        def sleep(self) -> None:
+            self.lines.append("sleep")
+
+        def wake(self) -> None:
+            self.lines.append("wake")
+
+    engine = Diary()
+    trainer(tmp_path, max_epochs=1).fit(module(policy), datamodule=data(engine=engine))
+    assert engine.lines == ["sync", "sleep", "wake", "sync", "sleep"]  # train, validate
+
+
 def test_the_best_checkpoint_follows_validation_success(policy: str, tmp_path: Path) -> None:
     saver = ModelCheckpoint(tmp_path / "best", monitor="val/success", mode="max")
     trainer(tmp_path, saver, enable_checkpointing=True).fit(module(policy), datamodule=data())
@@ -221,6 +242,18 @@ def test_contradictory_settings_stop_before_anything_loads(options: dict[str, An
 def test_contradictory_model_settings_stop_before_anything_loads(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         module("nowhere", **options)
+
+
+def test_a_prompt_that_leaves_no_room_is_named_before_the_policy_loads(policy: str, tmp_path: Path) -> None:
+    model = module(policy)
+    with pytest.raises(ValueError, match=r"task '\d+' has \d+ tokens, which leaves no room in a context of 12"):
+        trainer(tmp_path).fit(model, datamodule=data(max_model_len=12, max_turn_tokens=4))
+    assert model.policy is None
+
+
+def test_training_on_a_part_of_a_collection_is_refused(policy: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="trained whole, in 4 micro-batches"):
+        trainer(tmp_path, limit_train_batches=2).fit(module(policy), datamodule=data(minibatches=4))
 
 
 def test_a_validation_temperature_the_engine_cannot_score_is_refused(policy: str, tmp_path: Path) -> None:
