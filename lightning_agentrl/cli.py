@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import logging
 import os
+import pkgutil
 import re
 import sys
 import warnings
@@ -18,7 +20,6 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from transformers.utils.logging import disable_progress_bar
 
-# Classes named here can be chosen by their short name (--model.credit GRPO): importing them is all that takes.
 from lightning_agentrl import branching, credit, engines, environments, formats, losses
 from lightning_agentrl.callbacks import BeforeAfter, PhaseProgress, RunSettings, Transcripts
 from lightning_agentrl.config_files import config_names, expand
@@ -30,7 +31,11 @@ from lightning_agentrl.module import AgentRLModule
 from lightning_agentrl.rollout.parity import ParityError
 from lightning_agentrl.warmstart import WarmStart, warm_start
 
-SHORT_NAMES = (branching, credit, engines, environments, formats, losses)
+for _package in (branching, credit, engines, environments, formats, losses):
+    # An imported class can be chosen by its short name (--model.credit GRPO), and none needs to be listed anywhere.
+    for _module in pkgutil.iter_modules(_package.__path__):
+        importlib.import_module(f"{_package.__name__}.{_module.name}")
+
 TINY = "tiny"
 USAGE = """usage: agentrl COMMAND [options]
 

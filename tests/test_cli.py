@@ -11,6 +11,8 @@ import torch
 
 from lightning_agentrl.cli import AgentRLCLI, main
 from lightning_agentrl.credit.grpo import GRPO
+from lightning_agentrl.engines.transformers import TransformersEngine
+from lightning_agentrl.environments.search_qa import SearchQA
 from lightning_agentrl.losses.clipped import ClippedLoss
 
 BASE = ["-c", "base", "-c", "environment/made_up_world"]
@@ -30,6 +32,14 @@ def test_a_credit_assigner_is_swapped_by_its_short_name() -> None:
 def test_a_loss_is_swapped_by_its_short_name() -> None:
     cli = AgentRLCLI([*BASE, "--model.loss", "ClippedLoss", "--model.loss.ratio", "turn"], run=False)
     assert cli.model.loss == ClippedLoss(ratio="turn")
+
+
+def test_engine_and_environment_are_swapped_by_their_short_names() -> None:
+    swap = ["--data.engine", "TransformersEngine", "--data.environment", "SearchQA", "--data.environment.data_dir", "x"]
+    cli = AgentRLCLI([*BASE, *swap], run=False)
+    assert isinstance(cli.datamodule.collector.engine, TransformersEngine)
+    assert isinstance(cli.datamodule.environment, SearchQA)
+    assert cli.datamodule.environment.data_dir == Path("x")
 
 
 def test_the_optimizer_is_configured() -> None:

@@ -55,7 +55,7 @@ class BeforeAfter(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the table, and where to look further."""
-        if not trainer.is_global_zero or self.before is self.after:
+        if not trainer.is_global_zero or not self.before or self.before is self.after:
             return
         console = Console(highlight=False, soft_wrap=True)
         console.print(self._table())

@@ -78,6 +78,12 @@ class Sampler:
         self.branching = branching
         self.tokenizer = tokenizer
         self.limits = limits
+        kind = type(branching)
+        if kind.after_turn is not Branching.after_turn or kind.after_group is not Branching.after_group:
+            raise ValueError(
+                f"{kind.__name__} opens branches in the middle of rollouts, and this sampler only starts roots; use "
+                f"Independent."
+            )
         self._schemas = [schema(tool) for tool in environment.tools]
         self._stop = chat_format.stop_token_ids(tokenizer)
 
