@@ -54,7 +54,7 @@ def test_a_file_of_ones_own_goes_before_a_shipped_name(tmp_path: Path, monkeypat
     assert find_config("base") == Path("base")
 
 
-@pytest.mark.parametrize("form", [["-c", "grpoo"], ["--config", "algorithm/grop"], ["--config=algorithm/grpp"]])
+@pytest.mark.parametrize("form", [["-c", "grpoo"], ["--config", "algorithm/grp"], ["--config=algorithm/grpp"]])
 def test_a_wrong_name_is_answered_with_near_ones(form: list[str]) -> None:
     with pytest.raises(ValueError, match="algorithm/grpo"):
         expand(form)
