@@ -98,16 +98,23 @@ class AgentRLCLI(LightningCLI):
         parser.add_lightning_class_args(Transcripts, "transcripts")
         parser.add_lightning_class_args(BeforeAfter, "before_after")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(ModelCheckpoint, "latest")
         parser.set_defaults(
             {
                 "checkpoint.monitor": "val/success",
                 "checkpoint.mode": "max",
-                "checkpoint.save_last": True,
+                # Lightning's own `save_last` follows the best checkpoint and stays behind while success does not rise.
+                "latest.filename": "last",
+                "latest.enable_version_counter": False,
+                "latest.save_on_train_epoch_end": True,
+                # Saved when validation ends, a checkpoint would lie inside its epoch, and resuming would repeat that.
+                "checkpoint.save_on_train_epoch_end": True,
                 "checkpoint.filename": "step-{step:06d}-success-{val/success:.3f}",
                 "checkpoint.auto_insert_metric_name": False,
             }
         )
         parser.add_class_arguments(WarmStart, "warmstart")
+        parser.link_arguments("trainer.check_val_every_n_epoch", "checkpoint.every_n_epochs")
         for target in ("data.seed", "warmstart.seed"):
             parser.link_arguments("seed_everything", target, compute_fn=_seed)
 
