@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import pytest
 import torch
@@ -74,6 +73,18 @@ def test_sequence_ratio_has_the_gradient_of_gspo() -> None:
     assert new.grad[0].abs().max() == 0  # clipped
 
 
+def test_a_pooled_ratio_moves_each_token_by_its_own_advantage() -> None:
+    # GSPO-token: the value is the unit's, the gradient the token's; a token without advantage is not moved.
+    made = replace(batch(), old_logprobs=None)
+    advantages = torch.zeros_like(made.sampling_logprobs)
+    advantages[0, 2] = 1.0  # the first action token of row 1 stands behind the prompt of two
+    new = made.current_logprobs.clone().requires_grad_()  # type: ignore[union-attr]
+    values, _ = ClippedLoss(ratio="sequence")(new, replace(made, advantages=advantages))
+    values.sum().backward()
+    assert new.grad is not None
+    torch.testing.assert_close(new.grad, -advantages)
+
+
 @pytest.mark.parametrize(
     ("mode", "plain", "higher", "dual"),
     [
@@ -141,6 +152,3 @@ def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
 def test_constant_aggregation_needs_its_divisor() -> None:
     with pytest.raises(ValueError, match="aggregation_constant"):
         aggregate(torch.ones(1, 1, dtype=torch.bool), "constant", tokens=torch.tensor(1), rows=torch.tensor(1))
-
-
-Ratio = Literal["token", "turn", "sequence"]
