@@ -24,7 +24,7 @@ ROWS = {
 
 
 class BeforeAfter(Callback):
-    """Prints a table and logs the validation that precedes training, which Lightning itself does not log.
+    """Prints a table of the validation that precedes training beside the last.
 
     The first validation is the sanity check, so it is the full one only with ``trainer.num_sanity_val_steps: -1``.
     """
@@ -47,9 +47,6 @@ class BeforeAfter(Callback):
         if not numbers or last is None:
             return
         self.rollouts = len(last.trajectories) * trainer.world_size
-        if trainer.sanity_checking:
-            for logger in trainer.loggers:
-                logger.log_metrics(numbers, step=0)
         self.before = self.before or numbers
         self.after = numbers
 

@@ -13,23 +13,34 @@ from lightning.pytorch.loggers import TensorBoardLogger
 class RunSettings(SaveConfigCallback):
     """Saves ``config.yaml`` as Lightning does; when training starts, also fills TensorBoard's HParams tab."""
 
-    success: float | None = None
-    """Of the first validation, where there was one before training."""
+    before: Mapping[str, float] | None = None
+    """Numbers of the validation that preceded training, where there was one."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Hand the settings to every logger; Lightning calls this once, on rank 0."""
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self._settings())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember the success before training: HParams needs a first value."""
-        if trainer.sanity_checking and "val/success" in trainer.callback_metrics:
-            self.success = float(trainer.callback_metrics["val/success"])
+        """Keep the numbers before training, which Lightning takes for a sanity check and does not log."""
+        if trainer.sanity_checking:
+            self.before = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log settings once; HParams shows the latest value of each metric named here."""
-        if not trainer.is_global_zero:
+        """Log them at step 0, success as the metric of the HParams tab, which then follows its latest value."""
+        if not trainer.is_global_zero or not self.before:
             return
-        settings = flatten({"model": _plain(self.config.get("model")), "data": _plain(self.config.get("data"))})
-        metrics = {} if self.success is None else {"val/success": self.success}
+        numbers = dict(self.before)
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(settings, metrics)
+            if isinstance(logger, TensorBoardLogger) and "val/success" in numbers:
+                logger.log_hyperparams(self._settings(), {"val/success": numbers["val/success"]})
+                others = {name: value for name, value in numbers.items() if name != "val/success"}
+                logger.log_metrics(others, step=0)
+            else:
+                logger.log_metrics(numbers, step=0)
+
+    def _settings(self) -> dict[str, str | float | bool]:
+        return flatten({"model": _plain(self.config.get("model")), "data": _plain(self.config.get("data"))})
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str | float | bool]:

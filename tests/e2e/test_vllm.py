@@ -60,7 +60,8 @@ def test_a_run_logs_every_group_of_scalars_and_agrees_with_the_engine(run: tuple
     names = events.Tags()["scalars"]
     for group in ("reward", "rollout", "credit", "policy", "tool", "time", "val"):
         assert any(name.startswith(f"{group}/") for name in names), group
-    assert next(point.step for point in events.Scalars("val/success")) == 0
+    assert [point.step for point in events.Scalars("val/success")] == [0, 0, 1]  # before; after epochs 1 and 2
+    assert "_hparams_/session_start_info" in events.summary_metadata
     for name in ("policy/parity_gap", "policy/mismatch_max"):
         assert max(point.value for point in events.Scalars(name)) <= 1e-4
     assert {point.value for point in events.Scalars("policy/ratio_deviation")} == {0.0}
@@ -71,6 +72,7 @@ def test_a_run_leaves_transcripts_rollouts_settings_and_checkpoints(run: tuple[P
     folder = run[0] / "runs" / "agentrl" / "version_0"
     assert list((folder / "transcripts").glob("train-*.md"))
     assert (folder / "config.yaml").is_file()
+    assert "model/credit: GRPO" in (folder / "hparams.yaml").read_text()
     assert (folder / "checkpoints" / "last.ckpt").is_file()
     _, batch, _ = bundle.load(folder / "rollouts" / "epoch-0001")
     assert len(batch) == 16
