@@ -22,8 +22,6 @@ class StopReason(enum.StrEnum):
     """The next turn or observation would not fit into the context."""
     MAX_TURNS = "max_turns"
     """The trajectory used up its turns."""
-    ERROR = "error"
-    """The environment failed; the group is dropped."""
 
     @property
     def truncated(self) -> bool:
