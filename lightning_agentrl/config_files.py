@@ -33,7 +33,9 @@ def find_config(name: str) -> Path:
     shipped = name.removeprefix("configs/").removesuffix(".yaml")
     if shipped in config_names():
         return config_root() / f"{shipped}.yaml"
-    near = difflib.get_close_matches(shipped, config_names(), n=3, cutoff=0.4) or config_names()
+    last = {known.rsplit("/", 1)[-1]: known for known in config_names()}
+    found = difflib.get_close_matches(shipped.rsplit("/", 1)[-1], last, n=3, cutoff=0.5)
+    near = [last[known] for known in found] or config_names()
     raise ValueError(f"No configuration {name!r}: neither a file here nor a shipped name. Near: {', '.join(near)}.")
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from lightning_agentrl.branching.base import Branching
 from lightning_agentrl.branching.independent import Independent
@@ -17,13 +16,26 @@ from lightning_agentrl.engines.base import RolloutEngine
 from lightning_agentrl.environments.base import Environment, Split
 from lightning_agentrl.formats.base import ChatFormat
 from lightning_agentrl.rollout import bundle
+from lightning_agentrl.rollout.checks import (
+    at_least,
+    check_limit,
+    check_ranks,
+    check_sampling,
+    check_signals,
+    check_validation,
+)
 from lightning_agentrl.rollout.collate import collate
 from lightning_agentrl.rollout.collector import Collection, Collector, Place
+from lightning_agentrl.rollout.dynamic_sampling import DynamicSampling, Sampled, refill
+from lightning_agentrl.rollout.loader import sized_loader
 from lightning_agentrl.rollout.minibatch import cut
 from lightning_agentrl.rollout.phases import PhaseClock
+from lightning_agentrl.rollout.probes import Aliases, with_probes
+from lightning_agentrl.rollout.prompts import PromptOrder
 from lightning_agentrl.rollout.sampler import Job, Limits, stable_seed
+from lightning_agentrl.rollout.shaping import Overlong, Shaping, Truncated, without_weight
 from lightning_agentrl.rollout.statistics import stop_shares, success_by, summarize
-from lightning_agentrl.types import Learner, RolloutBatch, Signal, Task
+from lightning_agentrl.types import Learner, RolloutBatch, Signal, Task, Trajectory
 
 
 class AgentRLDataModule(LightningDataModule):
@@ -46,6 +58,12 @@ class AgentRLDataModule(LightningDataModule):
         success_by: key of the tasks' meta data by which validation success is also reported.
         parity_tolerance: largest |log-prob of the engine − of the trainer| after a weight sync, in nats; None means
             1e-4 in float32 and 0.3 in 16-bit types, 0 switches the check off.
+        dynamic_sampling: replace groups whose outcomes are all equal by others (DAPO); none keeps every group.
+        truncated: rollouts that a limit cut are trained like others (keep), left out of the loss (mask) or lose
+            ``truncated_penalty`` from their reward (penalize).
+        truncated_penalty: what a truncated rollout loses with ``truncated: penalize``; at least 0.
+        overlong: soft penalty of long rollouts (DAPO); none gives none.
+        answer_aliases: information gain scores every accepted answer and takes the likeliest (max), or the first alone.
         save_rollouts_every: save every n-th collection below the log folder; 0 saves none.
         seed: of prompt order and of every request.
         top_p: only 1 is accepted, because the trainer's log-probs are over the full vocabulary.
@@ -70,6 +88,11 @@ class AgentRLDataModule(LightningDataModule):
         validation_temperature: float = 0.0,
         success_by: str = "hops",
         parity_tolerance: float | None = None,
+        dynamic_sampling: DynamicSampling | None = None,
+        truncated: Truncated = "keep",
+        truncated_penalty: float | None = None,
+        overlong: Overlong | None = None,
+        answer_aliases: Aliases = "max",
         save_rollouts_every: int = 0,
         seed: int = 0,
         top_p: float = 1.0,
@@ -82,21 +105,19 @@ class AgentRLDataModule(LightningDataModule):
         self.environment = environment
         self.format = format
         self.branching = branching
-        self.prompts_per_epoch = _at_least(1, "prompts_per_epoch", prompts_per_epoch)
-        self.group_size = _at_least(2, "group_size", group_size, "a group baseline compares siblings")
-        self.ppo_epochs = _at_least(1, "ppo_epochs", ppo_epochs)
-        self.minibatches = _at_least(1, "minibatches", minibatches)
-        self.validation_samples = _at_least(1, "validation_samples", validation_samples)
+        self.prompts_per_epoch = at_least(1, "prompts_per_epoch", prompts_per_epoch)
+        self.group_size = at_least(2, "group_size", group_size, "a group baseline compares siblings")
+        self.ppo_epochs = at_least(1, "ppo_epochs", ppo_epochs)
+        self.minibatches = at_least(1, "minibatches", minibatches)
+        self.validation_samples = at_least(1, "validation_samples", validation_samples)
         self.validation_temperature = validation_temperature
         self.success_by = success_by
-        self.save_rollouts_every = _at_least(0, "save_rollouts_every", save_rollouts_every)
+        self.dynamic_sampling = dynamic_sampling
+        self.shaping = Shaping(truncated, truncated_penalty, overlong)
+        self.answer_aliases: Aliases = answer_aliases
+        self.save_rollouts_every = at_least(0, "save_rollouts_every", save_rollouts_every)
         self.seed = seed
-        if (top_p, max(top_k, 0), min_p) != (1.0, 0, 0.0):
-            raise ValueError(
-                f"Training needs the full distribution, got top_p={top_p}, top_k={top_k}, min_p={min_p}: the engine "
-                f"would renormalize over the kept tokens and the trainer over all, which biases every ratio. "
-                f"Use top_p=1, top_k=0, min_p=0 and model.temperature instead."
-            )
+        check_sampling(top_p, top_k, min_p)
         self.last: dict[Split, Collection] = {}
         self._tasks: dict[Split, list[Task]] = {}
 
@@ -112,41 +133,21 @@ class AgentRLDataModule(LightningDataModule):
         splits: tuple[Split, ...] = ("train", "validation") if stage == "fit" else ("validation",)
         for split in splits:
             self._tasks[split] = list(self.environment.tasks(split))
-            if len(self._tasks[split]) < trainer.world_size:
-                raise ValueError(
-                    f"The environment has {len(self._tasks[split])} {split} tasks for {trainer.world_size} ranks."
-                )
-        if self.prompts_per_epoch % trainer.world_size:
-            raise ValueError(
-                f"data.prompts_per_epoch must be a multiple of the number of ranks, got {self.prompts_per_epoch} "
-                f"prompts for {trainer.world_size} ranks."
-            )
-        micro_batches = self.ppo_epochs * self.minibatches * trainer.accumulate_grad_batches
-        limit = trainer.limit_train_batches
-        debugging = trainer.fast_dev_run  # type: ignore[attr-defined]
-        if not debugging and (limit < micro_batches if isinstance(limit, int) else limit < 1):
-            raise ValueError(
-                f"A collection is trained whole, in {micro_batches} micro-batches; got "
-                f"trainer.limit_train_batches={limit}. Lower data.prompts_per_epoch or data.group_size instead."
-            )
-        temperature = self._learner.temperature
-        if self.validation_temperature not in (0.0, temperature):
-            raise ValueError(
-                f"data.validation_temperature must be 0 (greedy) or the rollout temperature {temperature}, which the "
-                f"engine was started with; got {self.validation_temperature}."
-            )
-        if self.validation_temperature == 0 and self.validation_samples > 1:
-            rank_zero_warn("Greedy validation repeats the same trajectory data.validation_samples times.")
+        check_ranks(trainer, self.prompts_per_epoch, self._tasks)
+        check_limit(trainer, self.ppo_epochs * self.minibatches)
+        check_validation(self.validation_temperature, self._learner.temperature, self.validation_samples)
+        if stage == "fit":
+            check_signals(self.environment, self._tasks["train"], self._learner.requires | self.branching.requires)
         self.collector.prepare(self._learner.tokenizer, [task for split in splits for task in self._tasks[split]])
 
     def train_dataloader(self) -> DataLoader[RolloutBatch]:
         """Sized and lazy: the length comes from the configuration, the rollouts from the first `next`."""
         steps = self.ppo_epochs * self.minibatches
-        return self._loader(self._train, steps * self._trainer.accumulate_grad_batches)
+        return sized_loader(self._train, steps * self._trainer.accumulate_grad_batches)
 
     def val_dataloader(self) -> DataLoader[RolloutBatch]:
         """All validation tasks of this rank, as one batch."""
-        return self._loader(self._validate, 1)
+        return sized_loader(self._validate, 1)
 
     def teardown(self, stage: str) -> None:
         """Free the engine."""
@@ -171,14 +172,13 @@ class AgentRLDataModule(LightningDataModule):
         learner, trainer, clock = self._learner, self._trainer, self.clock
         epoch = trainer.current_epoch
         self._sync()
-        jobs = self._jobs(epoch)
-        trajectories = self.collector.roll_out(
-            jobs, learner, temperature=learner.temperature, seed=self.seed, epoch=epoch
-        )
-        batch = collate(trajectories, self._pad_id)
+        sampled = self._sample(epoch)
         signals = learner.requires | self.branching.requires
         if self.ppo_epochs * self.minibatches > 1:
             signals |= Signal.OLD_LOGPROBS
+        batch = self.shaping(without_weight(collate(sampled.kept, self._pad_id), sampled.weightless))
+        if Signal.ANSWER_LOGPROBS in signals:
+            batch = self._with_probes(batch, sampled.kept)
         with clock.phase("score"):
             batch = learner.assign(learner.score(batch, signals))
             steps = cut(
@@ -189,10 +189,10 @@ class AgentRLDataModule(LightningDataModule):
                 rng=random.Random(stable_seed(self.seed, epoch, trainer.global_rank)),
             )
             steps = learner.weigh(steps)
-        self.last["train"] = Collection("train", epoch, learner.policy_version, trajectories, batch)
+        self.last["train"] = Collection("train", epoch, learner.policy_version, sampled.kept, batch)
         self._save_bundle(self.last["train"])
         seconds = clock.take()
-        numbers = summarize(trajectories)
+        numbers = {**summarize(sampled.sampled), **dict(sampled.metrics)}
         rate = numbers["rollout/generated_tokens"] / max(seconds["rollout"], 1e-9)
         times = {f"time/{name}": value for name, value in seconds.items()}
         learner.record({**numbers, **times, "rollout/tokens_per_second": rate})
@@ -209,6 +209,7 @@ class AgentRLDataModule(LightningDataModule):
         trajectories = self.collector.roll_out(
             jobs, learner, temperature=self.validation_temperature, seed=self.seed, epoch=-1
         )
+        self.collector.rest()
         batch = collate(trajectories, self._pad_id)
         self.last["validation"] = Collection(
             "validation", trainer.current_epoch, learner.policy_version, trajectories, batch
@@ -218,19 +219,40 @@ class AgentRLDataModule(LightningDataModule):
         learner.record({**by, **stops, "val/seconds": sum(self.clock.take().values())})
         yield batch
 
-    def _jobs(self, epoch: int) -> list[Job]:
-        """This rank's prompts of an epoch; their order depends on seed and epoch only, so a resumed run keeps it."""
-        tasks = self._tasks["train"]
-        first = epoch * self.prompts_per_epoch
-        numbers = range(first, first + self.prompts_per_epoch)[self._trainer.global_rank :: self._trainer.world_size]
-        orders: dict[int, list[int]] = {}
-        jobs = []
-        for number in numbers:
-            lap, place = divmod(number, len(tasks))
-            if lap not in orders:
-                orders[lap] = random.Random(stable_seed(self.seed, lap)).sample(range(len(tasks)), len(tasks))
-            jobs.append(Job(tasks[orders[lap][place]], number, self.group_size))
-        return jobs
+    def _sample(self, epoch: int) -> Sampled:
+        """Roll out this rank's prompts of an epoch."""
+        trainer, learner = self._trainer, self._learner
+        order = PromptOrder(
+            self._tasks["train"],
+            self.prompts_per_epoch,
+            self.group_size,
+            self.seed,
+            trainer.global_rank,
+            trainer.world_size,
+        )
+
+        def roll_out(jobs: Sequence[Job]) -> list[Trajectory]:
+            return self.collector.roll_out(jobs, learner, temperature=learner.temperature, seed=self.seed, epoch=epoch)
+
+        jobs = order.jobs(epoch)
+        if self.dynamic_sampling is None:
+            trajectories = roll_out(jobs)
+            sampled = Sampled(trajectories, sampled=tuple(trajectories))
+        else:
+            sampled = refill(self.dynamic_sampling, jobs, order.more(epoch), roll_out)
+        self.collector.rest()
+        return sampled
+
+    def _with_probes(self, batch: RolloutBatch, trajectories: Sequence[Trajectory]) -> RolloutBatch:
+        return with_probes(
+            batch,
+            [trajectory.task for trajectory in trajectories],
+            self.format,
+            self._learner.tokenizer,
+            template=self.environment.answer_template,
+            aliases=self.answer_aliases,
+            pad_id=self._pad_id,
+        )
 
     def _sync(self) -> None:
         trainer = self._trainer
@@ -259,26 +281,3 @@ class AgentRLDataModule(LightningDataModule):
     @property
     def _pad_id(self) -> int:
         return int(self._learner.tokenizer.pad_token_id or 0)
-
-    @staticmethod
-    def _loader(source: Callable[[], Iterator[RolloutBatch]], length: int) -> DataLoader[RolloutBatch]:
-        # Workers would collect in another process, without the engine.
-        return DataLoader(_Sized(source, length), batch_size=None, num_workers=0)
-
-
-class _Sized(IterableDataset[RolloutBatch]):
-    def __init__(self, source: Callable[[], Iterator[RolloutBatch]], length: int) -> None:
-        self.source = source
-        self.length = length
-
-    def __iter__(self) -> Iterator[RolloutBatch]:
-        return self.source()
-
-    def __len__(self) -> int:
-        return self.length
-
-
-def _at_least(least: int, name: str, value: int, why: str = "") -> int:
-    if value < least:
-        raise ValueError(f"data.{name} must be at least {least}, got {value}{'; ' + why if why else ''}.")
-    return value

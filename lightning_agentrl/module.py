@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +14,24 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from lightning_agentrl.credit.apply import apply_credit
-from lightning_agentrl.credit.base import CreditAssigner
+from lightning_agentrl.credit.base import CreditAssigner, ReduceOp
 from lightning_agentrl.credit.grpo import GRPO
-from lightning_agentrl.losses.base import Aggregation, PolicyLoss
+from lightning_agentrl.losses.base import Aggregation, Divisor, PolicyLoss
+from lightning_agentrl.losses.checks import check_aggregation, check_clip_scale, check_kl
 from lightning_agentrl.losses.clipped import ClippedLoss
+from lightning_agentrl.losses.correction import ImportanceCorrection
+from lightning_agentrl.losses.kl import KLEstimator, kl_estimate
 from lightning_agentrl.losses.weighing import weigh
+from lightning_agentrl.ops import masked_mean
 from lightning_agentrl.policy import Dtype, load_config, load_policy, load_tokenizer
+from lightning_agentrl.rollout.statistics import mean_over_ranks
 from lightning_agentrl.scoring import score
+from lightning_agentrl.scoring.signals import fill
 from lightning_agentrl.types import RolloutBatch, Signal
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-COLLATED = Signal.STATE_KEYS | Signal.TURN_REWARDS | Signal.PARENT_IDS | Signal.SAMPLING_ENTROPIES
-"""Signals that come with the rollouts; nothing has to be computed for them."""
-SCORED = Signal.OLD_LOGPROBS | Signal.CURRENT_LOGPROBS | Signal.ENTROPIES
 
 
 class AgentRLModule(LightningModule):
@@ -44,6 +45,11 @@ class AgentRLModule(LightningModule):
         lr_scheduler: called with the optimizer, stepped once per epoch; none keeps the learning rate.
         aggregation: how token losses become one number; see `losses.base.aggregate`.
         aggregation_constant: the divisor L of ``aggregation: constant``, in tokens.
+        aggregation_rows: what sequence-mean and constant average over: rows with a trained token, or all of them,
+            branches that only lend their rewards included (APPO's 1/M).
+        kl_coefficient: weight of the KL to the policy at the start of the run, at least 0; at 0 no reference is loaded.
+        kl_estimator: of that KL; see `losses.kl.kl_estimate` for value and gradient of each.
+        correction: weights for the mismatch between engine and trainer; none leaves it alone.
         temperature: of rollouts, scores and entropies alike; greater than 0.
         dtype: of the policy's weights.
         gradient_checkpointing: recompute activations in the backward: less memory, more time.
@@ -59,6 +65,10 @@ class AgentRLModule(LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         aggregation: Aggregation = "token-mean",
         aggregation_constant: float | None = None,
+        aggregation_rows: Divisor = "trained",
+        kl_coefficient: float = 0.0,
+        kl_estimator: KLEstimator = "k3",
+        correction: ImportanceCorrection | None = None,
         temperature: float = 1.0,
         dtype: Dtype = "float32",
         gradient_checkpointing: bool = False,
@@ -69,16 +79,18 @@ class AgentRLModule(LightningModule):
             raise ValueError(
                 f"model.temperature must be greater than 0, got {temperature}; validation is greedy anyway."
             )
-        if (aggregation == "constant") != (aggregation_constant is not None):
-            raise ValueError(
-                f"model.aggregation_constant is read with aggregation=constant, and only then; got "
-                f"aggregation={aggregation} and aggregation_constant={aggregation_constant}."
-            )
+        check_aggregation(aggregation, aggregation_constant, aggregation_rows)
+        check_kl(kl_coefficient, kl_estimator)
+        check_clip_scale(type(credit).__name__, credit.scales_clip, loss)
         self.policy_source = policy
         self.credit = credit
         self.loss = loss
         self.aggregation = aggregation
         self.aggregation_constant = aggregation_constant
+        self.aggregation_rows = aggregation_rows
+        self.kl_coefficient = kl_coefficient
+        self.kl_estimator: KLEstimator = kl_estimator
+        self.correction = correction
         self.dtype_name = dtype
         self.gradient_checkpointing = gradient_checkpointing
         self.max_tokens = max_tokens
@@ -120,50 +132,45 @@ class AgentRLModule(LightningModule):
 
     @property
     def requires(self) -> Signal:
-        """What credit and loss need."""
-        return self.credit.requires | self.loss.requires
+        """What credit, loss and KL need."""
+        reference = Signal.REF_LOGPROBS if self.kl_coefficient else Signal.NONE
+        return self.credit.requires | self.loss.requires | reference
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Names and tensors of the policy's state, both halves of tied embeddings included."""
         for name, tensor in self._network.state_dict().items():
             yield name, tensor.detach()
 
-    @torch.no_grad()
     def score(self, batch: RolloutBatch, signals: Signal, temperature: float | None = None) -> RolloutBatch:
         """Fill in what ``signals`` asks for beyond what came with the rollouts."""
-        unknown = signals & ~(COLLATED | SCORED)
-        if unknown:
-            raise ValueError(f"No scorer computes {', '.join(unknown.field_names)}; scorers exist for {SCORED!r}.")
-        wanted = signals & SCORED
-        if not wanted:
-            return batch
         # Lightning opens no autocast outside the step hooks, and scores must match the training forward.
         with self.trainer.precision_plugin.forward_context():
-            scores = score(
-                self._network,
+            filled = fill(
                 batch.to(self.device),
+                signals,
+                self._network,
+                lambda: self._reference,
                 temperature=temperature or self.temperature,
-                entropies=Signal.ENTROPIES in wanted,
                 max_tokens=self.max_tokens,
             )
-        found: dict[str, Tensor] = {}
-        if Signal.OLD_LOGPROBS in wanted:
-            found["old_logprobs"] = scores.logprobs.to(batch.input_ids.device)
-        if Signal.CURRENT_LOGPROBS in wanted:
-            found["current_logprobs"] = scores.logprobs.to(batch.input_ids.device)
-        if scores.entropies is not None:
-            found["entropies"] = scores.entropies.to(batch.input_ids.device)
-        return replace(batch, **found)  # type: ignore[arg-type]
+        return filled.to(batch.input_ids.device)
 
     def assign(self, batch: RolloutBatch) -> RolloutBatch:
         """Ask the credit assigner, and log what can be said of its answer."""
-        batch, metrics = apply_credit(self.credit, batch, self._all_sum)
+        batch, metrics = apply_credit(self.credit, batch, self._all_reduce)
         self.record(metrics)
         return batch
 
     def weigh(self, steps: Sequence[Sequence[RolloutBatch]]) -> list[list[RolloutBatch]]:
         """Write ``loss_weights``, which sum to 1 over a step and all ranks."""
-        return weigh(steps, self.aggregation, self.aggregation_constant, self._all_sum)
+        return weigh(
+            steps,
+            self.aggregation,
+            self.aggregation_constant,
+            self._all_reduce,
+            divisor=self.aggregation_rows,
+            drop_idle=not self.kl_coefficient,
+        )
 
     def record(self, metrics: Mapping[str, float]) -> None:
         """Keep numbers until the next hook in which Lightning logs."""
@@ -213,31 +220,30 @@ class AgentRLModule(LightningModule):
         """Σ token loss · weight, scaled so that Lightning's own averaging gives exactly the sum."""
         logprobs = score(self._network, batch, temperature=self.temperature, max_tokens=self.max_tokens).logprobs
         token_losses, metrics = self.loss(logprobs, batch)
+        # The engine sampled with the weights at collection: compare it with the trainer's opinion at that time.
+        at_collection = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
+        if self.correction is not None:
+            weights, raw = self.correction(at_collection, batch)
+            token_losses, metrics = token_losses * weights, {**metrics, **raw}
+        if self.kl_coefficient:
+            assert batch.ref_logprobs is not None
+            kl = kl_estimate(self.kl_estimator, logprobs, batch.ref_logprobs) * batch.trainable
+            token_losses, metrics = token_losses + self.kl_coefficient * kl, {**metrics, "kl": kl.detach()}
         assert batch.loss_weights is not None
         loss = (token_losses * batch.loss_weights).sum() + logprobs.sum() * 0
         # Lightning divides by the number of accumulated micro-batches, and DDP averages over ranks.
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        self._log_policy(logprobs.detach(), batch, metrics)
+        mismatch = (batch.sampling_logprobs - at_collection).abs() * batch.trainable
+        self._log_policy({**metrics, "mismatch_mean": mismatch}, batch)
+        self._log_epoch("policy/mismatch_max", mismatch.max(), reduce_fx="max")
         self._log_epoch("policy/loss", loss.detach() * scale)
         return loss * scale
 
-    def _log_policy(self, logprobs: Tensor, batch: RolloutBatch, metrics: Mapping[str, Tensor]) -> None:
-        mask = batch.loss_mask
-        assert mask is not None
-        tokens = int(mask.sum())
-        if not tokens:
-            return
-        # The engine sampled with the weights at collection: compare it with the trainer's opinion at that time.
-        behind = logprobs if batch.old_logprobs is None else batch.old_logprobs
-        mismatch = (batch.sampling_logprobs - behind).abs()
-        means = {**metrics, "mismatch_mean": mismatch}
-        for name, values in means.items():
-            self.log(
-                f"policy/{name}", values[mask].mean(), on_step=False, on_epoch=True, batch_size=tokens, sync_dist=True
-            )
-        self.log(
-            "policy/mismatch_max", mismatch[mask].max(), on_step=False, on_epoch=True, reduce_fx="max", sync_dist=True
-        )
+    def _log_policy(self, metrics: Mapping[str, Tensor], batch: RolloutBatch) -> None:
+        """Token averages; every rank logs the same names, whether or not it has a token to train."""
+        weight = max(int(batch.trainable.sum()), 1)
+        for name, values in metrics.items():
+            self._log_epoch(f"policy/{name}", masked_mean(values, batch.trainable), batch_size=weight)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient's norm before clipping."""
@@ -276,8 +282,15 @@ class AgentRLModule(LightningModule):
             raise RuntimeError("The policy is not loaded yet; Lightning loads it in configure_model.")
         return self.policy
 
-    def _all_sum(self, tensor: Tensor) -> Tensor:
-        reduced = self.trainer.strategy.reduce(tensor.to(self.device, copy=True), reduce_op="sum")
+    @cached_property
+    def _reference(self) -> PreTrainedModel:
+        """The policy as the run started from it; no submodule, so that neither optimizer nor checkpoint holds it."""
+        reference = load_policy(self.policy_source, self.policy_config, self.dtype_name).requires_grad_(False)
+        reference.to(self.device)  # type: ignore[arg-type]
+        return reference
+
+    def _all_reduce(self, tensor: Tensor, op: ReduceOp = "sum") -> Tensor:
+        reduced = self.trainer.strategy.reduce(tensor.to(self.device, copy=True), reduce_op=op)
         return reduced.to(tensor.device) if isinstance(reduced, Tensor) else tensor
 
     def _log_epoch(self, name: str, value: Tensor | float, batch_size: int = 1, reduce_fx: str = "mean") -> None:
@@ -285,6 +298,6 @@ class AgentRLModule(LightningModule):
         self.log(name, value, on_step=False, on_epoch=True, batch_size=batch_size, reduce_fx=reduce_fx, sync_dist=True)
 
     def _log_recorded(self) -> None:
-        for name, value in self._recorded.items():
-            self._log_epoch(name, value)
+        for name, value in mean_over_ranks(self._recorded).items():
+            self.log(name, value, on_step=False, on_epoch=True, batch_size=1)
         self._recorded.clear()

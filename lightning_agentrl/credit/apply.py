@@ -4,37 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lightning_agentrl.credit.base import CreditAssigner, Reduce, identity
-from lightning_agentrl.ops import group_range
-from lightning_agentrl.types import RolloutBatch
+from torch import Tensor
+
+from lightning_agentrl.credit.base import CreditAssigner, Reduce, one_rank
+from lightning_agentrl.credit.diagnostics import describe
+from lightning_agentrl.types import Credit, RolloutBatch
 
 
 def apply_credit(
-    assigner: CreditAssigner, batch: RolloutBatch, all_sum: Reduce = identity
+    assigner: CreditAssigner, batch: RolloutBatch, all_reduce: Reduce = one_rank
 ) -> tuple[RolloutBatch, dict[str, float]]:
     """The batch with advantages, clip scale, loss mask and components, and what can be said of them in numbers.
 
+    What is trained is what the assigner and, where it is set beforehand, the batch's own ``loss_mask`` allow.
+
     Raises:
-        ValueError: when the batch lacks a signal that the assigner declared, or the answer has the wrong shape.
+        ValueError: when the batch lacks a signal that the assigner declared, or the answer has a wrong shape or is not
+            finite.
     """
     name = type(assigner).__name__
     batch.require(assigner.requires, name)
-    credit = assigner(batch, all_sum=all_sum)
-    if credit.advantages.shape != batch.input_ids.shape:
-        raise ValueError(
-            f"{name} must return advantages of shape {tuple(batch.input_ids.shape)}, got "
-            f"{tuple(credit.advantages.shape)}."
-        )
-    mask = batch.action_mask if credit.loss_mask is None else credit.loss_mask & batch.action_mask
-    trained = credit.advantages[mask]
-    flat = group_range(batch.outcomes, batch.group_ids) <= 0
-    metrics = {
-        "credit/advantage_mean": float(trained.mean()) if trained.numel() else 0.0,
-        "credit/advantage_std": float(trained.std(correction=0)) if trained.numel() else 0.0,
-        "credit/nonzero_share": float((trained != 0).float().mean()) if trained.numel() else 0.0,
-        "credit/zero_variance_share": float(flat.float().mean()),
-        **{f"credit/{key}": float(value) for key, value in credit.metrics.items()},
-    }
+    credit = assigner(batch, all_reduce=all_reduce)
+    _check(credit, batch, name)
+    mask = batch.trainable if credit.loss_mask is None else credit.loss_mask & batch.trainable
     credited = replace(
         batch,
         advantages=credit.advantages.detach(),
@@ -42,4 +34,25 @@ def apply_credit(
         loss_mask=mask,
         components=credit.components,
     )
-    return credited, metrics
+    numbers = {**describe(credited), **credit.metrics}
+    return credited, {f"credit/{key}": float(value) for key, value in numbers.items()}
+
+
+def _check(credit: Credit, batch: RolloutBatch, name: str) -> None:
+    tokens, turns = tuple(batch.input_ids.shape), tuple(batch.turn_mask.shape)
+    parts: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
+        "advantages": (credit.advantages, tokens),
+        "clip_scale": (credit.clip_scale, tokens),
+        "loss_mask": (credit.loss_mask, tokens),
+        **{f"components[{key!r}]": (value, turns) for key, value in credit.components.items()},
+    }
+    for part, (value, shape) in parts.items():
+        if value is not None and tuple(value.shape) != shape:
+            raise ValueError(f"{name} must return {part} of shape {shape}, got {tuple(value.shape)}.")
+        if value is not None and not bool(value.isfinite().all()):
+            raise ValueError(
+                f"{name} returned {part} with {int((~value.isfinite()).sum())} numbers that are NaN or infinite; leave "
+                f"out what cannot be compared, as `ops.standardize` does."
+            )
+    if bool(credit.advantages[~batch.action_mask].any()):
+        raise ValueError(f"{name} must return advantages that are 0 off the action mask; multiply with it.")

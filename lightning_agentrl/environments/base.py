@@ -60,6 +60,16 @@ class Environment(ABC):
         """The tools that the policy is told about."""
 
     @property
+    def answer_template(self) -> str:
+        """What the policy writes to answer, ``{answer}`` in the answer's place; information gain scores it."""
+        return "<answer> {answer} </answer>"
+
+    @property
+    def gives_turn_rewards(self) -> bool | None:
+        """Whether turns may earn rewards or penalties of their own; None if that is not known beforehand."""
+        return None
+
+    @property
     def demonstrations(self) -> Path | None:
         """Conversations for a cold start (JSONL of chat messages), once `prepare` has run; None when there are none."""
         return None

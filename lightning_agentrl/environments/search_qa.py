@@ -48,6 +48,8 @@ class SearchQA(Environment):
     """System message before each question; none by default."""
     reward: Literal["exact_match", "token_f1"] = "exact_match"
     """What the outcome is, both in [0, 1] and after SQuAD normalisation."""
+    answer_template: str = "<answer> {answer} </answer>"
+    """How the policy writes its answer, {answer} in its place; information gain scores the ground truth there."""
     turn_reward: float = 0.0
     """Process reward of a turn whose search result holds an accepted answer; 0 gives none."""
     invalid_call_penalty: float = 0.0
@@ -77,6 +79,11 @@ class SearchQA(Environment):
     def tools(self) -> Sequence[Tool]:
         """The search tool."""
         return (self._search,)
+
+    @property
+    def gives_turn_rewards(self) -> bool:
+        """Where one of the two settings is not 0."""
+        return bool(self.turn_reward or self.invalid_call_penalty)
 
     @property
     def demonstrations(self) -> Path | None:

@@ -37,6 +37,16 @@ class ChatFormat(ABC):
         """What the sampled tokens of one turn mean. Malformed calls come back with an error, never as no call."""
 
     @abstractmethod
+    def probe(self, tokenizer: PreTrainedTokenizerBase, template: str, answer: str) -> tuple[list[int], list[bool]]:
+        """Tokens of a turn in which the policy gives ``answer``, up to the answer's end, and which of them are it.
+
+        Args:
+            tokenizer: the policy's.
+            template: what the policy would write, ``{answer}`` where the answer goes; its markers are control tokens.
+            answer: plain text, tokenised together with what surrounds it, as the policy would.
+        """
+
+    @abstractmethod
     def stop_token_ids(self, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
         """Tokens that end the policy's turn."""
 

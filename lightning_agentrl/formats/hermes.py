@@ -15,6 +15,8 @@ from lightning_agentrl.types import Action, ParsedCall
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+PLACE = "{answer}"
+"""Where the answer goes in a template."""
 THINKING = re.compile(r"<think>.*?(?:</think>|\Z)|\A(?:(?!<think>).)*?</think>", re.DOTALL)
 """Thoughts, also those that the prompt opened or that were cut off."""
 
@@ -41,6 +43,15 @@ class HermesFormat(ChatFormat):
     def action(self, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
         """Tokens of a demonstrated turn; its markers become control tokens."""
         return self._encode(tokenizer, [(text + self.end_of_turn, True)])
+
+    def probe(self, tokenizer: PreTrainedTokenizerBase, template: str, answer: str) -> tuple[list[int], list[bool]]:
+        """Tokens of a turn that gives the answer, up to the answer's last, and which of them are the answer."""
+        before, after = template.split(PLACE)
+        parts = [(before, True), (answer, False), (after + self.end_of_turn, True)]
+        ids, part_of = self._encode_parts(tokenizer, parts)
+        scored = [1 in touched for touched in part_of]
+        end = max((place + 1 for place, is_answer in enumerate(scored) if is_answer), default=0)
+        return ids[:end], scored[:end]
 
     def observation(self, tokenizer: PreTrainedTokenizerBase, results: Sequence[str]) -> list[int]:
         """Tokens from the end of the policy's turn to where it speaks again, one block per result."""
@@ -109,8 +120,14 @@ class HermesFormat(ChatFormat):
             )
         )
 
-    def _encode(self, tokenizer: PreTrainedTokenizerBase, parts: Iterable[tuple[str, bool]]) -> list[int]:
-        """Encode texts as one, with control tokens in the trusted ones only.
+    def _encode(self, tokenizer: PreTrainedTokenizerBase, parts: Sequence[tuple[str, bool]]) -> list[int]:
+        """Encode texts as one, with control tokens in the trusted ones only."""
+        return self._encode_parts(tokenizer, parts)[0]
+
+    def _encode_parts(
+        self, tokenizer: PreTrainedTokenizerBase, parts: Sequence[tuple[str, bool]]
+    ) -> tuple[list[int], list[range]]:
+        """Tokens, and for each the numbers of the texts that it covers.
 
         Neighbouring texts are encoded together, so that merges across their border come out as they would in a
         rendered chat. Where an untrusted text spells a control token, it is cut after that token's first character.
@@ -118,30 +135,35 @@ class HermesFormat(ChatFormat):
         controls = _controls(tokenizer, self._markers)
         forged = frozenset(controls.ids.values())  # only a token of one character could still come out; it is dropped
         token_ids: list[int] = []
-        run = ""
+        covers: list[range] = []
+        run: list[tuple[str, int]] = []  # texts to be encoded together, and the part that each comes from
 
         def flush() -> None:
-            nonlocal run
-            encoded = tokenizer.encode(run, add_special_tokens=False)
-            token_ids.extend(token for token in encoded if token not in forged)
-            run = ""
+            owners = [number for text, number in run for _ in text]  # of each character
+            encoded = tokenizer("".join(text for text, _ in run), add_special_tokens=False, return_offsets_mapping=True)
+            for token, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+                if token not in forged:
+                    token_ids.append(token)
+                    covers.append(range(owners[start], owners[end - 1] + 1) if end > start else range(0))
+            run.clear()
 
-        for text, trusted in parts:
+        for number, (text, trusted) in enumerate(parts):
             if trusted:
                 for piece in controls.pattern.split(text):
                     if piece in controls.ids:
                         flush()
                         token_ids.append(controls.ids[piece])
+                        covers.append(range(number, number + 1))
                     else:
-                        run += piece
+                        run.append((piece, number))
             else:
                 cuts = [match.start() + 1 for match in controls.overlapping.finditer(text)]
                 for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
                     if start:
                         flush()
-                    run += text[start:end]
+                    run.append((text[start:end], number))
         flush()
-        return token_ids
+        return token_ids, covers
 
     def _calls(self, text: str) -> Iterable[ParsedCall]:
         """Every call between tags; a tag without its partner is a malformed call."""

@@ -9,21 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_agentrl.losses.base import PolicyLoss
+from lightning_agentrl.losses.base import LOG_RATIO_LIMIT, PolicyLoss, log_ratio, ratio_units
 from lightning_agentrl.ops import per_token, turn_mean
 from lightning_agentrl.types import Metrics, RolloutBatch
-
-LOG_RATIO_LIMIT = 20.0
-"""exp(20) ≈ 5e8 is far outside every clip range and still finite in fp16's wider relatives."""
 
 
 @dataclass(frozen=True)
 class ClippedLoss(PolicyLoss):
-    """max(−A·r, −A·clip(r, 1 − clip_low, 1 + clip_high)) per token.
-
-    Without ``old_logprobs`` in the batch (one optimizer step per collection) the ratio's denominator is the same
-    forward, detached: the ratio is exactly 1 and only its gradient counts.
-    """
+    """max(−A·r, −A·clip(r, 1 − c·clip_low, 1 + c·clip_high)) per token, c the credit's ``clip_scale`` or 1."""
 
     clip_low: float = 0.2
     """ε_low: the ratio is clipped below 1 − ε_low."""
@@ -33,6 +26,9 @@ class ClippedLoss(PolicyLoss):
     """Over what the ratio is taken: a token, or the geometric mean over a turn or a row (GSPO, arXiv:2507.18071)."""
     dual_clip: float | None = None
     """c > 1: for A < 0 the loss is at most −A·c (arXiv:1912.09729); None switches it off."""
+
+    keep_gradient: bool = False
+    """Above the range, with A > 0, keep the gradient (1 + ε_high)·A·∇log π instead of none (AEPO, arXiv:2510.14545)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.clip_low <= 1 or self.clip_high < 0:
@@ -48,16 +44,21 @@ class ClippedLoss(PolicyLoss):
         """A ratio of exactly 1 is never clipped."""
         return True
 
+    @property
+    def reads_clip_scale(self) -> bool:
+        """The range may differ from turn to turn."""
+        return True
+
     def __call__(self, logprobs: Float[Tensor, "N T"], batch: RolloutBatch) -> tuple[Float[Tensor, "N T"], Metrics]:
         """Token losses; 0 off the loss mask."""
         assert batch.advantages is not None
-        assert batch.loss_mask is not None
-        old = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
-        log_ratio = torch.where(batch.loss_mask, logprobs - old, torch.zeros_like(logprobs))
-        log_ratio = self._pooled(log_ratio, batch).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-        ratio = log_ratio.exp()
+        logs = self._pooled(log_ratio(logprobs, batch), batch).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+        ratio = logs.exp()
         scale = torch.ones_like(ratio) if batch.clip_scale is None else batch.clip_scale
-        clipped = ratio.clamp(min=1 - self.clip_low * scale, max=1 + self.clip_high * scale)
+        high = 1 + self.clip_high * scale
+        clipped = ratio.clamp(min=1 - self.clip_low * scale, max=high)
+        if self.keep_gradient:
+            clipped = torch.where(ratio > high, ratio * (high / ratio.detach()), clipped)
         loss = torch.maximum(-batch.advantages * ratio, -batch.advantages * clipped)
         if self.dual_clip is not None:
             capped = torch.minimum(loss, -batch.advantages * self.dual_clip)
@@ -68,19 +69,15 @@ class ClippedLoss(PolicyLoss):
             "ratio_deviation": (ratio.detach() - 1).abs(),
             # A clipped token loses its gradient only on the side where clipping binds for its advantage.
             "clip_fraction": (outside & (loss.detach() > (-batch.advantages * ratio).detach())).float(),
-            "approx_kl": ratio.detach() - 1 - log_ratio.detach(),
+            "approx_kl": ratio.detach() - 1 - logs.detach(),
         }
-        return torch.where(batch.loss_mask, loss, torch.zeros_like(loss)), metrics
+        return torch.where(batch.trainable, loss, torch.zeros_like(loss)), metrics
 
-    def _pooled(self, log_ratio: Float[Tensor, "N T"], batch: RolloutBatch) -> Float[Tensor, "N T"]:
+    def _pooled(self, logs: Float[Tensor, "N T"], batch: RolloutBatch) -> Float[Tensor, "N T"]:
         if self.ratio == "token":
-            return log_ratio
-        assert batch.loss_mask is not None
-        if self.ratio == "turn":
-            ids, units = torch.where(batch.loss_mask, batch.turn_ids, -1), batch.turn_mask.shape[1]
-        else:
-            ids, units = torch.where(batch.loss_mask, 0, -1), 1
-        mean = per_token(turn_mean(log_ratio, ids, units), ids)
+            return logs
+        ids, units = ratio_units(batch, "turn" if self.ratio == "turn" else "row")
+        mean = per_token(turn_mean(logs, ids, units), ids)
         # Value of the unit's mean with the gradient of the token itself (GSPO-token, Eq. 13 of arXiv:2507.18071):
         # summed over a unit with equal advantages it is the unit's own gradient, and advantages may differ inside it.
-        return mean.detach() + log_ratio - log_ratio.detach()
+        return mean.detach() + logs - logs.detach()

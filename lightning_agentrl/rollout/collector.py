@@ -122,7 +122,7 @@ class Collector:
     def roll_out(
         self, jobs: Sequence[Job], learner: Learner, *, temperature: float, seed: int, epoch: int
     ) -> list[Trajectory]:
-        """Roll out all jobs; blocks until the last trajectory has its verdict, and then lets the engine sleep."""
+        """Roll out all jobs; blocks until the last trajectory has its verdict."""
         assert self._sampler is not None, "prepare comes first"
         total = sum(self.branching.initial(job.samples) for job in jobs)
         done = tokens = 0
@@ -136,7 +136,7 @@ class Collector:
             self.clock.tell("rollout", f"{done}/{total} rollouts, {rate:.0f} tokens/s")
 
         with self.clock.phase("rollout"):
-            trajectories = self._loop.run(
+            return self._loop.run(
                 self._sampler.collect(
                     jobs,
                     temperature=temperature,
@@ -146,8 +146,10 @@ class Collector:
                     on_trajectory=progress,
                 )
             )
+
+    def rest(self) -> None:
+        """Let the engine sleep until the next `sync`."""
         self.engine.sleep()
-        return trajectories
 
     def close(self) -> None:
         """Free engine and event loop; a later `sync` starts them again."""

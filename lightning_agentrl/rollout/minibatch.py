@@ -31,7 +31,7 @@ def _costs(batch: RolloutBatch) -> list[float]:
     tokens = batch.attention_mask.sum(1)
     if batch.advantages is None:
         return [float(count) for count in tokens.tolist()]
-    carries = (batch.advantages != 0).any(1)
+    carries = ((batch.advantages != 0) & batch.trainable).any(1)
     return torch.where(carries, tokens.float(), torch.full_like(tokens, 1e-3, dtype=torch.float32)).tolist()
 
 
@@ -51,4 +51,5 @@ def _rows(batch: RolloutBatch, rows: list[int]) -> RolloutBatch:
         return batch.select(torch.tensor(sorted(rows))).trim()
     filler = batch.select(torch.tensor([0]))
     assert filler.loss_mask is not None
-    return replace(filler, loss_mask=torch.zeros_like(filler.loss_mask)).trim()
+    nobody = torch.full_like(filler.trajectory_ids, -1)  # so that it is not counted as a rollout
+    return replace(filler, loss_mask=torch.zeros_like(filler.loss_mask), trajectory_ids=nobody).trim()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
+
+import torch
 
 from lightning_agentrl.types import Trajectory
 
@@ -31,6 +33,19 @@ def summarize(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "rollout/prompt_cache_share": _cache_share(trajectories),
         **{f"rollout/stop_{reason}": share for reason, share in stop_shares(trajectories).items()},
         **_tools(trajectories),
+    }
+
+
+def mean_over_ranks(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Means over the ranks that have the number, since that depends on what they saw. Every rank calls this."""
+    ranks: list[Mapping[str, float] | None] = [numbers]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        ranks = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(ranks, dict(numbers))
+    held = [rank for rank in ranks if rank]
+    return {
+        name: fmean(rank[name] for rank in held if name in rank)
+        for name in sorted({name for rank in held for name in rank})
     }
 
 

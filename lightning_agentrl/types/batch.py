@@ -64,21 +64,30 @@ class RolloutBatch:
     branch_score: Float[Tensor, " N"] | None = None
     state_keys: Int[Tensor, "N K"] | None = None
     probe_ids: Int[Tensor, "N A L"] | None = None
+    """Tokens of each accepted answer as the policy would write it, from where its next turn would start."""
     probe_scored: Bool[Tensor, "N A L"] | None = None
+    """Which of a probe's tokens are the answer itself; none of them for a missing alias."""
     old_logprobs: Float[Tensor, "N T"] | None = None
     current_logprobs: Float[Tensor, "N T"] | None = None
     ref_logprobs: Float[Tensor, "N T"] | None = None
     entropies: Float[Tensor, "N T"] | None = None
     answer_logprobs: Float[Tensor, "N K1"] | None = None
+    """Mean log-prob of the ground truth after 0…K turns (nats per token), NaN where there is none."""
     sampling_entropies: Float[Tensor, "N T"] | None = None
     advantages: Float[Tensor, "N T"] | None = None
     clip_scale: Float[Tensor, "N T"] | None = None
     loss_mask: Bool[Tensor, "N T"] | None = None
+    """What is trained. Set before credit, it says what may be: truncated or surplus rows are off."""
     components: Mapping[str, Float[Tensor, "N K"]] = field(default_factory=dict)
     loss_weights: Float[Tensor, "N T"] | None = None
 
     def __len__(self) -> int:
         return self.input_ids.shape[0]
+
+    @property
+    def trainable(self) -> Bool[Tensor, "N T"]:
+        """Tokens that may be trained: those of the ``loss_mask``, or every action token while there is none."""
+        return self.action_mask if self.loss_mask is None else self.loss_mask
 
     def to(self, device: torch.device | str, **options: Any) -> RolloutBatch:
         """The same batch on ``device``. Lightning calls this; a frozen dataclass without it is refused."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_agentrl.credit.apply import apply_credit
-from lightning_agentrl.credit.base import CreditAssigner, Reduce, identity
+from lightning_agentrl.credit.base import CreditAssigner, Reduce, one_rank
 from lightning_agentrl.credit.grpo import GRPO
 from lightning_agentrl.testing import rollouts
 from lightning_agentrl.types import Credit, RolloutBatch, Signal
@@ -20,7 +20,7 @@ class Careless(CreditAssigner):
     def requires(self) -> Signal:
         return Signal.ENTROPIES
 
-    def __call__(self, batch: RolloutBatch, *, all_sum: Reduce = identity) -> Credit:
+    def __call__(self, batch: RolloutBatch, *, all_reduce: Reduce = one_rank) -> Credit:
         return Credit(batch.rewards)
 
 
@@ -40,6 +40,6 @@ def test_credit_is_described_in_numbers() -> None:
     assert credited.loss_mask is not None
     assert torch.equal(credited.loss_mask, batch.action_mask)
     # Advantages .5, −.5, 0, 0.
-    assert metrics["credit/nonzero_share"] == 0.5
+    assert metrics["credit/zero_credit_share"] == 0.5
     assert metrics["credit/zero_variance_share"] == 0.5
     assert metrics["credit/advantage_std"] == pytest.approx(0.125**0.5)

@@ -1,4 +1,4 @@
-"""The policy's opinion of given tokens: log-probs and entropies of a batch, and of nothing that nobody asked for."""
+"""Log-probs and entropies of a batch's action tokens."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def score(
         max_tokens: most tokens, padding included, of one forward; more are cut into chunks of rows whose activations
             are recomputed in the backward. A row is never cut.
     """
-    chunks = list(_chunks(batch.attention_mask.sum(1), max_tokens))
-    order = torch.cat(chunks)
+    cut = list(chunks(batch.attention_mask.sum(1), max_tokens))
+    order = torch.cat(cut)
     parts = []
-    for rows in chunks:
+    for rows in cut:
         part = batch.select(rows).trim()
         arguments = (policy, part.input_ids, part.action_mask, temperature, entropies)
-        if len(chunks) > 1 and torch.is_grad_enabled():
+        if len(cut) > 1 and torch.is_grad_enabled():
             parts.append(checkpoint(forward, *arguments, use_reentrant=False))
         else:
             parts.append(forward(*arguments))
@@ -54,8 +54,8 @@ def score(
     return Scores(logprobs, torch.cat([_widen(part[1], width) for part in parts])[back] if entropies else None)
 
 
-def _chunks(lengths: Int[Tensor, " N"], max_tokens: int | None) -> Iterator[Int[Tensor, " M"]]:
-    """Rows by length, so that a chunk holds little padding."""
+def chunks(lengths: Int[Tensor, " N"], max_tokens: int | None) -> Iterator[Int[Tensor, " M"]]:
+    """Rows by length, so that a chunk holds little padding; at most ``max_tokens`` in one, but at least a row."""
     order = lengths.argsort(stable=True)
     start = 0
     for end in range(1, len(order) + 1):
@@ -92,6 +92,12 @@ def forward(
     with torch.no_grad():
         mean_logit = (rows.softmax(-1) * rows).sum(-1)
     return empty.masked_scatter(full, chosen), empty.masked_scatter(full, log_normalizer.detach() - mean_logit)
+
+
+def token_logprobs(logits: Float[Tensor, "M V"], targets: Int[Tensor, " M"], temperature: float) -> Float[Tensor, " M"]:
+    """Log softmax(logits / temperature) of the targets, in float32."""
+    rows = logits.float() / temperature
+    return rows.gather(-1, targets[:, None])[:, 0] - rows.logsumexp(-1)
 
 
 def _widen(values: Float[Tensor, "N S"], width: int) -> Float[Tensor, "N T"]:

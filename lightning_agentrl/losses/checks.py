@@ -1,0 +1,34 @@
+"""Settings of the objective that contradict each other, or that nothing would read."""
+
+from __future__ import annotations
+
+from lightning_agentrl.losses.base import Aggregation, Divisor, PolicyLoss
+from lightning_agentrl.losses.kl import KLEstimator
+
+
+def check_aggregation(aggregation: Aggregation, constant: float | None, rows: Divisor) -> None:
+    """A divisor is read where something divides by it."""
+    if (aggregation == "constant") != (constant is not None):
+        raise ValueError(
+            f"model.aggregation_constant is read with aggregation=constant, and only then; got "
+            f"aggregation={aggregation} and aggregation_constant={constant}."
+        )
+    if aggregation == "token-mean" and rows == "all":
+        raise ValueError("model.aggregation_rows=all is read with aggregation=sequence-mean or constant only.")
+
+
+def check_kl(coefficient: float, estimator: KLEstimator) -> None:
+    """A KL term must be able to move the policy, and in the right direction."""
+    if coefficient < 0:
+        raise ValueError(f"model.kl_coefficient must not be negative, got {coefficient}.")
+    if estimator == "k1":
+        raise ValueError("model.kl_estimator=k1 has no gradient as a loss; k1+ has its value and the right gradient.")
+
+
+def check_clip_scale(credit: str, scales_clip: bool, loss: PolicyLoss) -> None:
+    """A clip range that credit scales must exist."""
+    if scales_clip and not loss.reads_clip_scale:
+        raise ValueError(
+            f"{credit} scales the clip range of each turn, and {type(loss).__name__} has none; set its beta to 0 or "
+            f"choose ClippedLoss."
+        )

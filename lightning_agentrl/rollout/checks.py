@@ -1,0 +1,80 @@
+"""Settings that contradict each other, found before a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+
+from lightning_agentrl.environments.base import Environment, Split
+from lightning_agentrl.rollout.probes import check_template
+from lightning_agentrl.types import Signal, Task
+
+
+def at_least(least: int, name: str, value: int, why: str = "") -> int:
+    """The value, unless it is too small."""
+    if value < least:
+        raise ValueError(f"data.{name} must be at least {least}, got {value}{'; ' + why if why else ''}.")
+    return value
+
+
+def check_sampling(top_p: float, top_k: int, min_p: float) -> None:
+    """Refuse to cut the distribution that is sampled from."""
+    if (top_p, max(top_k, 0), min_p) != (1.0, 0, 0.0):
+        raise ValueError(
+            f"Training needs the full distribution, got top_p={top_p}, top_k={top_k}, min_p={min_p}: the engine "
+            f"would renormalize over the kept tokens and the trainer over all, which biases every ratio. "
+            f"Use top_p=1, top_k=0, min_p=0 and model.temperature instead."
+        )
+
+
+def check_ranks(trainer: Trainer, prompts_per_epoch: int, tasks: dict[Split, list[Task]]) -> None:
+    """Every rank needs tasks, and equally many prompts."""
+    for split, found in tasks.items():
+        if len(found) < trainer.world_size:
+            raise ValueError(f"The environment has {len(found)} {split} tasks for {trainer.world_size} ranks.")
+    if prompts_per_epoch % trainer.world_size:
+        raise ValueError(
+            f"data.prompts_per_epoch must be a multiple of the number of ranks, got {prompts_per_epoch} "
+            f"prompts for {trainer.world_size} ranks."
+        )
+
+
+def check_limit(trainer: Trainer, steps: int) -> None:
+    """A collection is trained whole."""
+    micro_batches = steps * trainer.accumulate_grad_batches
+    limit = trainer.limit_train_batches
+    debugging = trainer.fast_dev_run  # type: ignore[attr-defined]
+    if not debugging and (limit < micro_batches if isinstance(limit, int) else limit < 1):
+        raise ValueError(
+            f"A collection is trained whole, in {micro_batches} micro-batches; got "
+            f"trainer.limit_train_batches={limit}. Lower data.prompts_per_epoch or data.group_size instead."
+        )
+
+
+def check_validation(validation: float, rollout: float, samples: int) -> None:
+    """The engine scores at one temperature."""
+    if validation not in (0.0, rollout):
+        raise ValueError(
+            f"data.validation_temperature must be 0 (greedy) or the rollout temperature {rollout}, which the "
+            f"engine was started with; got {validation}."
+        )
+    if validation == 0 and samples > 1:
+        rank_zero_warn("Greedy validation repeats the same trajectory data.validation_samples times.")
+
+
+def check_signals(environment: Environment, tasks: Sequence[Task], wanted: Signal) -> None:
+    """Refuse what the credit assigner could not use, or cannot get."""
+    if environment.gives_turn_rewards and Signal.TURN_REWARDS not in wanted:
+        raise ValueError(
+            "The environment gives rewards or penalties to turns, which the chosen credit assigner does not read. "
+            "Choose MTGRPO or GiGPO, or set turn_reward and invalid_call_penalty to 0."
+        )
+    if Signal.ANSWER_LOGPROBS in wanted:
+        check_template(environment.answer_template)
+        if not any(task.answers for task in tasks):
+            raise ValueError(
+                "Information gain needs a ground truth, and no training task has answers. Give the tasks answers, "
+                "or choose an assigner that compares outcomes."
+            )

@@ -1,0 +1,60 @@
+"""Fills in exactly the signals that somebody declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from lightning_agentrl.scoring.answers import answer_logprobs
+from lightning_agentrl.scoring.tokens import score
+from lightning_agentrl.types import RolloutBatch, Signal
+
+COLLATED = Signal.STATE_KEYS | Signal.TURN_REWARDS | Signal.PARENT_IDS | Signal.SAMPLING_ENTROPIES
+"""Signals that come with the rollouts; nothing has to be computed for them."""
+BY_POLICY = Signal.OLD_LOGPROBS | Signal.CURRENT_LOGPROBS | Signal.ENTROPIES
+"""Signals of one forward of the policy over the rollouts."""
+SCORED = BY_POLICY | Signal.REF_LOGPROBS | Signal.ANSWER_LOGPROBS
+
+
+@torch.no_grad()
+def fill(
+    batch: RolloutBatch,
+    signals: Signal,
+    policy: nn.Module,
+    reference: Callable[[], nn.Module],
+    *,
+    temperature: float,
+    max_tokens: int,
+) -> RolloutBatch:
+    """The batch with ``signals`` filled in beyond what came with the rollouts.
+
+    Args:
+        batch: on the policy's device.
+        signals: what is wanted.
+        policy: whose opinion.
+        reference: gives the frozen policy for ``ref_logprobs``; called only if they are wanted.
+        temperature: of the rollouts.
+        max_tokens: most tokens of one forward.
+    """
+    unknown = signals & ~(COLLATED | SCORED)
+    if unknown:
+        raise ValueError(f"No scorer computes {', '.join(unknown.field_names)}; scorers exist for {SCORED!r}.")
+    found: dict[str, Any] = {}
+    if signals & BY_POLICY:
+        scores = score(
+            policy, batch, temperature=temperature, entropies=Signal.ENTROPIES in signals, max_tokens=max_tokens
+        )
+        for signal in (Signal.OLD_LOGPROBS, Signal.CURRENT_LOGPROBS):
+            if signal in signals:
+                found[signal.field_names[0]] = scores.logprobs
+        if scores.entropies is not None:
+            found["entropies"] = scores.entropies
+    if Signal.REF_LOGPROBS in signals:
+        found["ref_logprobs"] = score(reference(), batch, temperature=temperature, max_tokens=max_tokens).logprobs
+    if Signal.ANSWER_LOGPROBS in signals:
+        found["answer_logprobs"] = answer_logprobs(policy, batch, temperature=temperature, max_tokens=max_tokens)
+    return replace(batch, **found)
