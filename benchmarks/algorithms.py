@@ -32,7 +32,7 @@ def run(algorithm: str, seed: int, epochs: int, prompts: int, out: Path, threads
     folder.mkdir(parents=True, exist_ok=True)
     command = [
         *(sys.executable, "-m", "lightning_agentrl", "fit", "-c", "base", "-c", f"algorithm/{algorithm}"),
-        *("--seed_everything", str(seed), "--warmstart.seed", "0", "--trainer.max_epochs", str(epochs)),
+        *("--seed_everything", str(seed), "--trainer.max_epochs", str(epochs)),
         *("--trainer.check_val_every_n_epoch", str(epochs), "--data.prompts_per_epoch", str(prompts)),
         *("--trainer.logger.init_args.save_dir", str(folder), "--trainer.logger.init_args.version", "0"),
         *("--transcripts.every_n_epochs", "0"),
