@@ -18,16 +18,18 @@ from jsonargparse import auto_cli, set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 from transformers.utils.logging import disable_progress_bar
 
 from lightning_agentrl import branching, credit, engines, environments, formats, losses
 from lightning_agentrl.callbacks import BeforeAfter, PhaseProgress, RunSettings, Transcripts
-from lightning_agentrl.config_files import config_names, expand
+from lightning_agentrl.config_files import config_names, expand, find_config
 from lightning_agentrl.credit.base import CreditAssigner
 from lightning_agentrl.datamodule import AgentRLDataModule
 from lightning_agentrl.environments.make_data import make_data
 from lightning_agentrl.losses.base import PolicyLoss
 from lightning_agentrl.module import AgentRLModule
+from lightning_agentrl.recipes import notice
 from lightning_agentrl.rollout.parity import ParityError
 from lightning_agentrl.warmstart import WarmStart, warm_start
 
@@ -37,6 +39,7 @@ for _package in (branching, credit, engines, environments, formats, losses):
         importlib.import_module(f"{_package.__name__}.{_module.name}")
 
 TINY = "tiny"
+say = rank_zero_only(logging.getLogger(__name__).info)
 USAGE = """usage: agentrl COMMAND [options]
 
   quickstart          make a world, warm-start a tiny policy, train it with real rollouts, print before → after
@@ -119,12 +122,20 @@ class AgentRLCLI(LightningCLI):
             parser.link_arguments("seed_everything", target, compute_fn=_seed)
 
     def before_fit(self) -> None:
-        """Make the tiny policy if it was asked for."""
+        """Say what is missing of a method's recipe, and make the tiny policy if it was asked for."""
+        said = notice(self.config["fit"].as_dict(), self._recipe)
+        if said is not None:
+            say(said)
         self._settle_policy()
 
     def before_validate(self) -> None:
         """Make the tiny policy if it was asked for."""
         self._settle_policy()
+
+    def _recipe(self, name: str) -> dict[str, Any]:
+        """All settings of a shipped algorithm, laid over the base."""
+        files = [part for layer in ("base", name) for part in ("-c", str(find_config(layer)))]
+        return dict(self._parser("fit").parse_args(files).as_dict())
 
     def _settle_policy(self) -> None:
         if self.model.policy_source == TINY:

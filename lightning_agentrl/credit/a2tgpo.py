@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -35,8 +35,6 @@ class A2TGPO(CreditAssigner):
     clip ratio is still its own. The release loses gains of exactly 0 and finds turns by equal advantages; turns are
     explicit here. ``floor`` bounds σ from below, so that rounding noise between equal turns is not blown up to ±1.
     """
-
-    recipe: ClassVar[str | None] = "algorithm/a2tgpo"
 
     gain: GainBase = "log"
     """Difference of mean log-probs of the ground truth, or of their exponentials."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -38,8 +38,6 @@ class AEM(CreditAssigner):
     parts. Turns without a trained or with a non-finite entropy keep α = 1 and are left out of the pool, masked rollouts
     too.
     """
-
-    recipe: ClassVar[str | None] = "algorithm/aem"
 
     base: CreditAssigner = field(default_factory=GRPO)
     """The assigner whose credit is rescaled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,8 +27,6 @@ class APPO(CreditAssigner):
     Deviations: a group without variance adds 0. Which branches hold a token follows from what they inherited, so both
     of the paper's and the release's branch prefixes (without and with the chosen token) are credited right.
     """
-
-    recipe: ClassVar[str | None] = "algorithm/appo"
 
     mode: Literal["tree", "code", "literal"] = "tree"
     """Reading of Eq. 6."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 
@@ -23,8 +23,6 @@ class ARPO(CreditAssigner):
 
     Deviations: a group without variance earns exactly 0. ``prefix_weight="one"`` is ours.
     """
-
-    recipe: ClassVar[str | None] = "algorithm/arpo"
 
     credit: Literal["soft", "hard"] = "soft"
     """What a shared token earns."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
@@ -30,9 +30,6 @@ class CreditAssigner(ABC):
     Subclasses are frozen dataclasses whose fields are their command-line options, and pure: the same batch gives the
     same credit, observation tokens never change it, and it is zero off the action mask.
     """
-
-    recipe: ClassVar[str | None] = None
-    """Shipped configuration that goes with the assigner, such as ``algorithm/grpo``: loss, aggregation, steps, KL."""
 
     @property
     def requires(self) -> Signal:

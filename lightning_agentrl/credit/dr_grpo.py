@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from lightning_agentrl.credit.base import CreditAssigner, Reduce, one_rank
 from lightning_agentrl.credit.grpo import outcome_credit
@@ -20,8 +19,6 @@ class DrGRPO(CreditAssigner):
 
     Deviations: none.
     """
-
-    recipe: ClassVar[str | None] = "algorithm/dr_grpo"
 
     def __call__(self, batch: RolloutBatch, *, all_reduce: Reduce = one_rank) -> Credit:
         """Outcome credit, the same for every action token of a row."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -27,8 +27,6 @@ class GiGPO(CreditAssigner):
     the released code takes them over turns (``statistics="step"``), so that long trajectories weigh more. States are
     equal or not; the release's clusters of similar texts are left out.
     """
-
-    recipe: ClassVar[str | None] = "algorithm/gigpo"
 
     step_weight: float = 1.0
     """ω: weight of A_S."""

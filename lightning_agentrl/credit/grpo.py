@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,8 +20,6 @@ class GRPO(CreditAssigner):
 
     Deviations: a lone rollout earns 0, where verl gives it its raw reward.
     """
-
-    recipe: ClassVar[str | None] = "algorithm/grpo"
 
     normalize_std: bool = True
     """Divide by the group's standard deviation; off gives the numerator of Dr.GRPO (arXiv:2503.20783)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -27,8 +27,6 @@ class IGPO(CreditAssigner):
     other. A cut last turn keeps what gains it has. A gain that cannot be computed (no ground truth) is left out and
     counted. Several accepted answers are scored, not the first alone, unless ``data.answer_aliases: first``.
     """
-
-    recipe: ClassVar[str | None] = "algorithm/igpo"
 
     gain: GainBase = "log"
     """Difference of mean log-probs (second version, Eq. 4) or of their exponentials (first version)."""

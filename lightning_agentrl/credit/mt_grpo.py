@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -27,8 +27,6 @@ class MTGRPO(CreditAssigner):
 
     Deviations: none in ``two-turn``; a group without variance earns exactly 0.
     """
-
-    recipe: ClassVar[str | None] = "algorithm/mt_grpo"
 
     form: Literal["two-turn", "k-turn"] = "two-turn"
     """The paper's form, or ours for any number of turns."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,8 +22,6 @@ class ReinforcePlusPlus(CreditAssigner):
 
     Deviations: γ counts trained tokens, not columns; an observation between two turns discounts nothing.
     """
-
-    recipe: ClassVar[str | None] = "algorithm/reinforce_plus_plus"
 
     baseline: bool = False
     """Subtract the group's mean reward first (REINFORCE++-baseline)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from lightning_agentrl.credit.base import CreditAssigner, Reduce, one_rank
 from lightning_agentrl.credit.grpo import outcome_credit
@@ -19,8 +18,6 @@ class RLOO(CreditAssigner):
 
     Deviations: the paper's KL inside the reward is a term of the loss here.
     """
-
-    recipe: ClassVar[str | None] = "algorithm/rloo"
 
     def __call__(self, batch: RolloutBatch, *, all_reduce: Reduce = one_rank) -> Credit:
         """Outcome credit, the same for every action token of a row."""
