@@ -30,6 +30,7 @@ from lightning_agentrl.environments.make_data import make_data
 from lightning_agentrl.losses.base import PolicyLoss
 from lightning_agentrl.module import AgentRLModule
 from lightning_agentrl.recipes import notice
+from lightning_agentrl.rollout.checks import check_signals
 from lightning_agentrl.rollout.parity import ParityError
 from lightning_agentrl.warmstart import WarmStart, warm_start
 
@@ -123,19 +124,24 @@ class AgentRLCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Say what is missing of a method's recipe, and make the tiny policy if it was asked for."""
-        said = notice(self.config["fit"].as_dict(), self._recipe)
+        said = notice(self.config["fit"].as_dict(), self.recipe)
         if said is not None:
             say(said)
+        environment = self.datamodule.environment
+        environment.prepare()
+        # A cold start takes minutes, so what the assigner cannot use or get is refused before it.
+        check_signals(environment, environment.tasks("train"), self.model.requires | self.datamodule.branching.requires)
         self._settle_policy()
 
     def before_validate(self) -> None:
         """Make the tiny policy if it was asked for."""
         self._settle_policy()
 
-    def _recipe(self, name: str) -> dict[str, Any]:
+    def recipe(self, name: str) -> dict[str, Any]:
         """All settings of a shipped algorithm, laid over the base."""
         files = [part for layer in ("base", name) for part in ("-c", str(find_config(layer)))]
-        return dict(self._parser("fit").parse_args(files).as_dict())
+        parser = self._parser(self.subcommand) if self.subcommand else self.parser
+        return dict(parser.parse_args(files).as_dict())
 
     def _settle_policy(self) -> None:
         if self.model.policy_source == TINY:

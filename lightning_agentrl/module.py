@@ -17,10 +17,11 @@ from lightning_agentrl.credit.apply import apply_credit
 from lightning_agentrl.credit.base import CreditAssigner, ReduceOp
 from lightning_agentrl.credit.grpo import GRPO
 from lightning_agentrl.losses.base import Aggregation, Divisor, PolicyLoss
-from lightning_agentrl.losses.checks import check_aggregation, check_clip_scale, check_kl
+from lightning_agentrl.losses.checks import check_aggregation, check_clip_scale
 from lightning_agentrl.losses.clipped import ClippedLoss
 from lightning_agentrl.losses.correction import ImportanceCorrection
-from lightning_agentrl.losses.kl import KLEstimator, kl_estimate
+from lightning_agentrl.losses.kl import KLEstimator
+from lightning_agentrl.losses.objective import Objective
 from lightning_agentrl.losses.weighing import weigh
 from lightning_agentrl.ops import masked_mean
 from lightning_agentrl.policy import Dtype, load_config, load_policy, load_tokenizer
@@ -32,6 +33,10 @@ from lightning_agentrl.types import RolloutBatch, Signal
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+OUTLIERS = frozenset({"ratio", "mismatch", "correction_ratio_raw"})
+"""Diagnostics of a loss whose greatest value says more than their mean."""
 
 
 class AgentRLModule(LightningModule):
@@ -80,17 +85,13 @@ class AgentRLModule(LightningModule):
                 f"model.temperature must be greater than 0, got {temperature}; validation is greedy anyway."
             )
         check_aggregation(aggregation, aggregation_constant, aggregation_rows)
-        check_kl(kl_coefficient, kl_estimator)
         check_clip_scale(type(credit).__name__, credit.scales_clip, loss)
         self.policy_source = policy
         self.credit = credit
-        self.loss = loss
+        self.objective = Objective(loss, correction, kl_coefficient, kl_estimator)
         self.aggregation = aggregation
         self.aggregation_constant = aggregation_constant
         self.aggregation_rows = aggregation_rows
-        self.kl_coefficient = kl_coefficient
-        self.kl_estimator: KLEstimator = kl_estimator
-        self.correction = correction
         self.dtype_name = dtype
         self.gradient_checkpointing = gradient_checkpointing
         self.max_tokens = max_tokens
@@ -133,8 +134,7 @@ class AgentRLModule(LightningModule):
     @property
     def requires(self) -> Signal:
         """What credit, loss and KL need."""
-        reference = Signal.REF_LOGPROBS if self.kl_coefficient else Signal.NONE
-        return self.credit.requires | self.loss.requires | reference
+        return self.credit.requires | self.objective.requires
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Names and tensors of the policy's state, both halves of tied embeddings included."""
@@ -169,7 +169,7 @@ class AgentRLModule(LightningModule):
             self.aggregation_constant,
             self._all_reduce,
             divisor=self.aggregation_rows,
-            drop_idle=not self.kl_coefficient,
+            drop_idle=not self.objective.kl_coefficient,
         )
 
     def record(self, metrics: Mapping[str, float]) -> None:
@@ -198,7 +198,7 @@ class AgentRLModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Say so when a clipping loss cannot clip."""
-        if self.loss.clips and int(self.trainer.num_training_batches) <= self.trainer.accumulate_grad_batches:
+        if self.objective.loss.clips and int(self.trainer.num_training_batches) <= self.trainer.accumulate_grad_batches:
             self.print(
                 "One optimizer step per collection: the ratio is exactly 1 and clipping is inert. "
                 "Set data.minibatches or data.ppo_epochs above 1 to change that."
@@ -219,31 +219,24 @@ class AgentRLModule(LightningModule):
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
         """Σ token loss · weight, scaled so that Lightning's own averaging gives exactly the sum."""
         logprobs = score(self._network, batch, temperature=self.temperature, max_tokens=self.max_tokens).logprobs
-        token_losses, metrics = self.loss(logprobs, batch)
-        # The engine sampled with the weights at collection: compare it with the trainer's opinion at that time.
-        at_collection = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
-        if self.correction is not None:
-            weights, raw = self.correction(at_collection, batch)
-            token_losses, metrics = token_losses * weights, {**metrics, **raw}
-        if self.kl_coefficient:
-            assert batch.ref_logprobs is not None
-            kl = kl_estimate(self.kl_estimator, logprobs, batch.ref_logprobs) * batch.trainable
-            token_losses, metrics = token_losses + self.kl_coefficient * kl, {**metrics, "kl": kl.detach()}
+        token_losses, metrics = self.objective(logprobs, batch)
         assert batch.loss_weights is not None
         loss = (token_losses * batch.loss_weights).sum() + logprobs.sum() * 0
         # Lightning divides by the number of accumulated micro-batches, and DDP averages over ranks.
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        mismatch = (batch.sampling_logprobs - at_collection).abs() * batch.trainable
-        self._log_policy({**metrics, "mismatch_mean": mismatch}, batch)
-        self._log_epoch("policy/mismatch_max", mismatch.max(), reduce_fx="max")
+        self._log_policy(metrics, batch)
         self._log_epoch("policy/loss", loss.detach() * scale)
         return loss * scale
 
     def _log_policy(self, metrics: Mapping[str, Tensor], batch: RolloutBatch) -> None:
-        """Token averages; every rank logs the same names, whether or not it has a token to train."""
-        weight = max(int(batch.trainable.sum()), 1)
+        """Means over trained tokens, and where outliers matter the greatest; every rank logs the same names."""
+        mask = batch.trainable
+        weight = max(int(mask.sum()), 1)
         for name, values in metrics.items():
-            self._log_epoch(f"policy/{name}", masked_mean(values, batch.trainable), batch_size=weight)
+            label = f"policy/{name}_mean" if name in OUTLIERS else f"policy/{name}"
+            self._log_epoch(label, masked_mean(values, mask), batch_size=weight)
+            if name in OUTLIERS:
+                self._log_epoch(f"policy/{name}_max", (values * mask).max(), reduce_fx="max")
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient's norm before clipping."""
@@ -272,7 +265,11 @@ class AgentRLModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a checkpoint say what it was trained with."""
-        checkpoint["agentrl"] = {"policy": self.policy_source, "credit": repr(self.credit), "loss": repr(self.loss)}
+        checkpoint["agentrl"] = {
+            "policy": self.policy_source,
+            "credit": repr(self.credit),
+            "loss": repr(self.objective.loss),
+        }
 
     # --- helpers ------------------------------------------------------------------------------------------------
 

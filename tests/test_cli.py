@@ -31,7 +31,7 @@ def test_a_credit_assigner_is_swapped_by_its_short_name() -> None:
 
 def test_a_loss_is_swapped_by_its_short_name() -> None:
     cli = AgentRLCLI([*BASE, "--model.loss", "ClippedLoss", "--model.loss.ratio", "turn"], run=False)
-    assert cli.model.loss == ClippedLoss(ratio="turn")
+    assert cli.model.objective.loss == ClippedLoss(ratio="turn")
 
 
 def test_engine_and_environment_are_swapped_by_their_short_names() -> None:
@@ -89,6 +89,17 @@ def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
         (["--data.group_size", "1"], "group_size must be at least 2"),
         (["--model.credit.ddof", "3"], "ddof must be 0"),
         (["--seed_everything", "true"], "seed_everything must be a number"),
+        (["--model.credit.lam", "2"], "lam"),
+        (["-c", "algorithm/a2tgpo", "--model.loss", "CISPOLoss"], "A2TGPO scales the clip range of each turn"),
+        (["--model.credit", "ARPO", "--model.credit.prefix_weight", "one"], "read with credit=hard only"),
+        (["-c", "algorithm/a2tgpo", "--model.credit.init_args.normalize", "leave-one-out"], "set rescale to false"),
+        (["--model.kl_estimator", "k1"], "k1+ has its value"),
+        (["--model.aggregation_constant", "9"], "read with aggregation=constant"),
+        (["--model.aggregation_rows", "all"], "sequence-mean or constant only"),
+        (["--data.truncated_penalty", "1"], "read with truncated=penalize"),
+        (["--data.overlong.limit", "4", "--data.overlong.buffer", "9"], "0 < buffer ≤ limit"),
+        (["--data.dynamic_sampling.oversample", "0.5"], "oversample ≥ 1"),
+        (["--data.environment.init_args.turn_reward", "0.3"], "Choose MTGRPO or GiGPO"),
         (["-c", "nowhere"], "No configuration 'nowhere'"),
         (["--model.policy", "./nowhere"], "does not exist"),
         (["--data.environment.init_args.world", "null", "--model.policy", "tiny"], "agentrl make-data"),

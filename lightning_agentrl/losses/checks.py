@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lightning_agentrl.losses.base import Aggregation, Divisor, PolicyLoss
-from lightning_agentrl.losses.kl import KLEstimator
 
 
 def check_aggregation(aggregation: Aggregation, constant: float | None, rows: Divisor) -> None:
@@ -15,14 +14,6 @@ def check_aggregation(aggregation: Aggregation, constant: float | None, rows: Di
         )
     if aggregation == "token-mean" and rows == "all":
         raise ValueError("model.aggregation_rows=all is read with aggregation=sequence-mean or constant only.")
-
-
-def check_kl(coefficient: float, estimator: KLEstimator) -> None:
-    """A KL term must be able to move the policy, and in the right direction."""
-    if coefficient < 0:
-        raise ValueError(f"model.kl_coefficient must not be negative, got {coefficient}.")
-    if estimator == "k1":
-        raise ValueError("model.kl_estimator=k1 has no gradient as a loss; k1+ has its value and the right gradient.")
 
 
 def check_clip_scale(credit: str, scales_clip: bool, loss: PolicyLoss) -> None:

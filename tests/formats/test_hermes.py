@@ -1,6 +1,5 @@
 """The Hermes dialect: parsing what policies write, appending what tools return."""
 
-import json
 from random import Random
 
 import pytest
@@ -8,32 +7,14 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from lightning_agentrl.data.synthetic_world import synthetic_world
-from lightning_agentrl.data.tiny_tokenizer import CHAT_TEMPLATE, MARKERS, train_tokenizer
+from lightning_agentrl.data.tiny_tokenizer import CHAT_TEMPLATE, MARKERS
 from lightning_agentrl.environments.search_demonstrations import Demonstrator, make_demonstrations
 from lightning_agentrl.formats.hermes import HermesFormat
 from lightning_agentrl.types import Action
 
 FORMAT = HermesFormat()
 CONTROLS = [marker for marker in MARKERS if "answer" not in marker]  # Qwen's tokenizers have no answer tags
-TEXTS = ['{"name": "search", "arguments": {"query": "mentor of Anra"}}', "The mentor of Anra is Bodor."] * 10
 CALL = '<tool_call>\n{"name": "search", "arguments": {"query": "mentor of Anra"}}\n</tool_call>'
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
-    return train_tokenizer(TEXTS, 384)
-
-
-@pytest.fixture(scope="module")
-def qwen_like(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """Tags are tokens but not special ones, as in Qwen's tokenizers."""
-    described = json.loads(tokenizer.backend_tokenizer.to_str())
-    for added in described["added_tokens"]:
-        added["special"] = added["content"].startswith("<|")
-    backend = Tokenizer.from_str(json.dumps(described))
-    made = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    made.chat_template = CHAT_TEMPLATE
-    return made
 
 
 def parse(tokenizer: PreTrainedTokenizerFast, text: str) -> Action:

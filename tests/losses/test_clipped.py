@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -141,6 +143,40 @@ def test_clip_scale_widens_the_range_of_its_tokens_alone() -> None:
     first, _ = losses(ClippedLoss(), replace(made, clip_scale=scale))
     # min(1.349859, 1 + 2·.2 = 1.4) = 1.349859; the third token keeps 1.2.
     assert first == pytest.approx([-1.349859, -0.951229, -1.2, -1.0], abs=2e-6)
+
+
+def one_token(ratio: float, advantage: float, loss: ClippedLoss) -> tuple[float, float]:
+    """Loss, and its derivative by the log-prob."""
+    made = rollouts([[1]], rewards=[0], old_logprobs=[[0.0]], current_logprobs=[[math.log(ratio)]])
+    assert made.current_logprobs is not None
+    new = made.current_logprobs.requires_grad_()
+    values, _ = loss(new, replace(made, advantages=advantage * made.action_mask))
+    values.sum().backward()
+    assert new.grad is not None
+    return values.sum().item(), new.grad.sum().item()
+
+
+CORNERS = [(1.5, 1), (1.5, -1), (0.5, 1), (0.5, -1)]
+
+
+def test_plain_clipping_takes_the_gradient_on_both_sides() -> None:
+    # dl/dlog π = −r·A where the range does not bind: 1.5 and −.5.
+    gradients = [one_token(ratio, advantage, ClippedLoss())[1] for ratio, advantage in CORNERS]
+    assert gradients == pytest.approx([0, 1.5, -0.5, 0])
+
+
+def test_keep_gradient_gives_it_back_above_the_range() -> None:
+    # AEPO: the upper bound is (1 + ε)/sg(r)·r, whose gradient is that of log π times −(1 + ε)·A = −1.2.
+    gradients = [one_token(ratio, advantage, ClippedLoss(keep_gradient=True))[1] for ratio, advantage in CORNERS]
+    assert gradients == pytest.approx([-1.2, 1.5, -0.5, 0])
+
+
+@pytest.mark.parametrize("ratio", ["token", "turn", "sequence"])
+def test_keep_gradient_never_changes_the_value(ratio: Literal["token", "turn", "sequence"]) -> None:
+    made = batch()
+    plain, _ = ClippedLoss(clip_high=0.1, ratio=ratio)(made.current_logprobs, made)  # type: ignore[arg-type]
+    kept, _ = ClippedLoss(clip_high=0.1, ratio=ratio, keep_gradient=True)(made.current_logprobs, made)  # type: ignore[arg-type]
+    torch.testing.assert_close(kept, plain)
 
 
 @pytest.mark.parametrize("options", [{"clip_low": 1.5}, {"clip_high": -0.1}, {"dual_clip": 0.5}])
