@@ -195,6 +195,8 @@ class AgentRLDataModule(LightningDataModule):
         numbers = {**summarize(sampled.sampled), **dict(sampled.metrics)}
         rate = numbers["rollout/generated_tokens"] / max(seconds["rollout"], 1e-9)
         times = {f"time/{name}": value for name, value in seconds.items()}
+        shaped = batch.rewards[batch.rewards.isfinite()]
+        learner.record({"reward/shaped_mean": float(shaped.mean()) if len(shaped) else 0.0})
         learner.record({**numbers, **times, "rollout/tokens_per_second": rate})
         clock.tell("update")
         # Lightning knows the length and does not ask for more, so nothing may come after the last batch.

@@ -11,8 +11,9 @@ import yaml
 from lightning_agentrl.config_files import config_names, find_config
 
 OBJECTIVE = (
-    *(f"model.{name}" for name in ("loss", "aggregation", "aggregation_rows", "kl_coefficient", "correction")),
-    *(f"data.{name}" for name in ("ppo_epochs", "minibatches", "branching", "dynamic_sampling")),
+    *(f"model.{name}" for name in ("loss", "aggregation", "aggregation_rows", "kl_coefficient", "kl_estimator")),
+    "model.correction",
+    *(f"data.{name}" for name in ("ppo_epochs", "minibatches", "branching", "dynamic_sampling", "answer_aliases")),
 )
 """Settings that make up a method beside its credit."""
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 import sys
 import types
 from pathlib import Path
 
 import pytest
 
+from lightning_agentrl.cli import USAGE, AgentRLCLI
+from lightning_agentrl.config_files import config_names
 from lightning_agentrl.environments.base import Observation
 from lightning_agentrl.types import Action, ParsedCall, Reward, Segment, Trajectory
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "tutorials").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "tutorials").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -65,11 +68,35 @@ def test_the_tutorial_on_environments_runs_as_written(monkeypatch: pytest.Monkey
 
 
 def test_every_command_that_readme_names_exists() -> None:
-    from lightning_agentrl.cli import USAGE
-
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for command in set(re.findall(r"agentrl ([a-z-]+)", readme)):
         assert re.search(rf"^  {command}\b", USAGE, re.MULTILINE), command
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"^make ([a-z-]+)", readme, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+ALGORITHMS = sorted((ROOT / "tutorials" / "algorithms").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", ALGORITHMS, ids=lambda page: page.stem)
+def test_the_python_of_an_algorithms_page_runs_as_written(page: Path) -> None:
+    for source in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        exec(source, {})
+
+
+def test_every_recipe_and_every_assigner_has_a_page() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in ALGORITHMS)
+    for name in config_names():
+        if name.startswith("algorithm/"):
+            assert name in text, name
+    for module in (ROOT / "lightning_agentrl" / "credit").glob("*.py"):
+        for cls in re.findall(r"class (\w+)\(CreditAssigner\)", module.read_text(encoding="utf-8")):
+            assert cls in text, cls
+
+
+@pytest.mark.parametrize("page", ALGORITHMS, ids=lambda page: page.stem)
+def test_the_commands_of_an_algorithms_page_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["agentrl"])
+    for line in re.findall(r"^agentrl fit (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        AgentRLCLI(shlex.split(line, comments=True), run=False)

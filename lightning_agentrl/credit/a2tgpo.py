@@ -6,13 +6,26 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lightning_agentrl.credit.base import CreditAssigner, Reduce, at_least, degrees, discount, one_rank
 from lightning_agentrl.credit.gains import GainBase, Gains, information_gains, prompt_pools, turn_pools
-from lightning_agentrl.ops import per_token, pool_count, pool_mean, pool_std, standardize, suffix_sum
+from lightning_agentrl.ops import (
+    owned_turns,
+    owner_rows,
+    per_token,
+    pool_count,
+    pool_mean,
+    pool_std,
+    pool_sum,
+    standardize,
+    suffix_sum,
+)
 from lightning_agentrl.types import Credit, Metrics, RolloutBatch, Signal
+
+OWN_FORMS = frozenset({"leave-one-out", "reached"})
+"""Ways to normalise that are not the paper's."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +37,14 @@ class A2TGPO(CreditAssigner):
     (Eq. 7–8); the answer turn earns R̂. Its clip range is scaled by c_t = 1 + β·(2·sigmoid(n̂_t) − 1) (Eq. 9–10), by 1
     on the answer turn.
 
-    ``normalize="leave-one-out"`` is an unbiased form of our own. Comparing turn t over those who *have* a turn t makes
-    the baseline depend on the decision to go on: a turn t is worth −μ_t / σ_t for merely existing, which is logged as
-    ``hidden_bonus``. Here the gains ahead are added up first, G_t = Σ_{k≥t} γ^{k−t} IG_k, then compared with the mean
-    of the *other* siblings that have turn t, and divided by one number for the collection, the root mean square of
-    these differences; without such a sibling the difference is 0.
+    Comparing turn t over those who *have* a turn t makes the baseline depend on the decision to go on: a turn is worth
+    −μ_t / σ_t for merely existing, which is logged as ``hidden_bonus``. Two forms of our own add up the gains ahead
+    first, G_t = Σ_{k≥t} γ^{k−t} IG_k, subtract a mean over *other* siblings only, and divide by one number for the
+    collection, the root mean square of these differences. Without such a sibling the difference is 0.
+    ``normalize="leave-one-out"`` takes the siblings that have a process turn t. That is unbiased for what a turn does,
+    but not for whether it happens: who answers instead is not charged the mean. ``"reached"`` takes all that came as
+    far as turn t, 0 for those who answered there, and charges the answer turn too: then the baseline does not depend
+    on the action at all, and is unbiased for going on as well.
 
     Deviations: Eq. 2–3 print probabilities, the released code takes log-probs; ``gain`` chooses. α is the release's,
     the paper has none (1). ``first_turn_gain=False`` gives the first turn no gain of its own, as the release does; its
@@ -38,10 +54,10 @@ class A2TGPO(CreditAssigner):
 
     gain: GainBase = "log"
     """Difference of mean log-probs of the ground truth, or of their exponentials."""
-    normalize: Literal["turn-group", "group", "leave-one-out"] = "turn-group"
-    """Eq. 6 over siblings' turns of the same number; over all turns of the prompt (IGPO); or our unbiased form."""
+    normalize: Literal["turn-group", "group", "leave-one-out", "reached"] = "turn-group"
+    """Eq. 6 over siblings' turns of the same number; over all turns of the prompt (IGPO); or a form of our own."""
     rescale: bool = True
-    """Divide D_t by √n_t (Eq. 7); must be off with leave-one-out, whose returns are not sums of n unit variances."""
+    """Divide D_t by √n_t (Eq. 7); must be off in our own forms, whose returns are not sums of n unit variances."""
     alpha: float = 1.0
     """α: weight of the process part."""
     gamma: float = 1.0
@@ -63,8 +79,10 @@ class A2TGPO(CreditAssigner):
         at_least(0, self, eps=self.eps, floor=self.floor)
         if not 0 <= self.beta < 1:
             raise ValueError(f"A2TGPO.beta must lie in [0, 1), got {self.beta}: at 1 a clip range could vanish.")
-        if self.normalize == "leave-one-out" and self.rescale:
-            raise ValueError("A2TGPO.rescale is not read with normalize=leave-one-out; set rescale to false.")
+        if self.normalize in OWN_FORMS and self.rescale:
+            raise ValueError(f"A2TGPO.rescale is not read with normalize={self.normalize}; set rescale to false.")
+        if self.normalize == "reached" and not self.first_turn_gain:
+            raise ValueError("A2TGPO.first_turn_gain=False is not read with normalize=reached: every turn counts.")
 
     @property
     def requires(self) -> Signal:
@@ -94,14 +112,15 @@ class A2TGPO(CreditAssigner):
             floor=self.floor,
         ).view_as(gains.values)
         normed = torch.where(gains.exists, normed, torch.zeros_like(normed))  # n̂, [N, K]
-        if self.normalize == "leave-one-out":
-            ahead = self._leave_one_out(batch, gains, all_reduce)
+        if self.normalize in OWN_FORMS:
+            ahead = self._against_others(batch, gains, all_reduce)
         else:
             ahead = suffix_sum(normed, self.gamma)  # D, [N, K]
         if self.rescale:
             count = suffix_sum(process_mask.to(normed.dtype), 1.0)  # n
             ahead = ahead / count.clamp(min=1).sqrt()
-        process = self.alpha * torch.where(process_mask, ahead, torch.zeros_like(ahead))
+        credited = batch.turn_mask if self.normalize == "reached" else process_mask
+        process = self.alpha * torch.where(credited, ahead, torch.zeros_like(ahead))
         scale = 1 + self.beta * (2 * normed.sigmoid() - 1)  # c; 1 where n̂ = 0, the answer turn included
         if not self.first_turn_gain and process.shape[1] > 1:
             joined = batch.process_mask[:, 0]  # the first turn goes with the second
@@ -115,27 +134,42 @@ class A2TGPO(CreditAssigner):
             metrics={"missing_gains": gains.missing, **self._hidden_bonus(batch, gains)},
         )
 
-    def _leave_one_out(self, batch: RolloutBatch, gains: Gains, all_reduce: Reduce) -> Float[Tensor, "N K"]:
-        """Gains ahead against the other siblings that have the turn, over one standard deviation per collection."""
-        returns = suffix_sum(gains.values, self.gamma).flatten()
-        pools, exists, counted = turn_pools(batch).flatten(), gains.exists.flatten(), gains.counted.flatten()
-        centered = returns - pool_mean(returns, pools, counted)
-        size = pool_count(pools, counted)
-        # x − mean of the others = n / (n − 1) · (x − mean of all); a copied turn is measured like its original.
-        difference = centered * size / (size - 1).clamp(min=1)
-        difference = torch.where(exists & (size > 1), difference, torch.zeros_like(difference))
-        sums = torch.stack([(difference[counted] ** 2).sum(), (size[counted] > 1).sum().to(difference.dtype)])
+    def _against_others(self, batch: RolloutBatch, gains: Gains, all_reduce: Reduce) -> Float[Tensor, "N K"]:
+        """Gains ahead less the mean of the others', over one number per collection; 0 where there are no others."""
+        returns = suffix_sum(gains.values, self.gamma)  # G, [N, K]
+        assert batch.answer_logprobs is not None
+        known = batch.answer_logprobs.isfinite().any(1, keepdim=True)  # there is a ground truth at all
+        members = batch.turn_mask & known if self.normalize == "reached" else gains.exists
+        counted = members & owned_turns(batch.turn_ends, batch.inherited)
+        own = returns.gather(0, self._sampled_in(batch))  # of the row in which the turn was sampled, its copies' too
+        pools = turn_pools(batch).flatten()
+        others = (pool_count(pools, counted.flatten()) - 1).view_as(returns)
+        total = pool_sum(returns.flatten(), pools, counted.flatten()).view_as(returns) - own
+        difference = returns - total / others.clamp(min=1)
+        difference = torch.where(members & (others > 0), difference, torch.zeros_like(difference))
+        used = counted & (others > 0)
+        sums = torch.stack([(difference[used] ** 2).sum(), used.sum().to(difference.dtype)])
         square, number = all_reduce(sums).unbind()
         sigma = (square / number.clamp(min=1)).sqrt().clamp(min=self.floor) + self.eps
-        return (difference / sigma.clamp(min=1e-12)).view_as(gains.values)
+        return difference / sigma.clamp(min=1e-12)
 
     @staticmethod
-    def _hidden_bonus(batch: RolloutBatch, gains: Gains) -> Metrics:
-        """−μ_t / σ_t of each turn group, averaged over prompts: what having a turn t is worth whatever it did."""
+    def _sampled_in(batch: RolloutBatch) -> Int[Tensor, "N K"]:
+        """Row in which each turn was sampled to its end."""
+        owners = owner_rows(batch.trajectory_ids, batch.parent_ids, batch.inherited, batch.input_ids.shape[1])
+        ends = batch.turn_ends[:, 1:]
+        rows = torch.arange(len(batch), device=ends.device)[:, None]
+        return torch.where(ends > 0, owners.gather(1, (ends - 1).clamp(min=0)), rows)
+
+    def _hidden_bonus(self, batch: RolloutBatch, gains: Gains) -> Metrics:
+        """−μ_t / σ_t of each turn group, averaged over prompts: what having a turn t is worth whatever it did.
+
+        Groups that ``floor`` keeps from being told apart are left out: their bonus is cut down like their gains.
+        """
         pools, counted = turn_pools(batch).flatten(), gains.counted.flatten()
         values = gains.values.flatten()
-        size, spread = pool_count(pools, counted), pool_std(values, pools, counted, 0)
-        usable = counted & (spread > 0)
+        size, spread = pool_count(pools, counted), pool_std(values, pools, counted, self.ddof)
+        usable = counted & (spread > self.floor)
         bonus = -pool_mean(values, pools, counted) / torch.where(usable, spread, torch.ones_like(spread))
         weight = torch.where(usable, 1 / size.clamp(min=1), torch.zeros_like(bonus)).view_as(gains.values)
         total = (bonus.view_as(weight) * weight).sum(0) / weight.sum(0).clamp(min=1e-12)  # [K]

@@ -159,5 +159,5 @@ class AEM(CreditAssigner):
             "turn_entropy": masked_mean(known, counted),
             "turn_entropy_rewarded": masked_mean(known, counted & (sign > 0)),
             "turn_entropy_punished": masked_mean(known, counted & (sign < 0)),
-            "invalid_entropies": (batch.turn_mask & entropy.isinf()).sum(),
+            "invalid_entropies": ((lengths > 0) & ~entropy.isfinite()).sum(),
         }

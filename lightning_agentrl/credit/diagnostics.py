@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lightning_agentrl.ops import masked_mean, pool_extremes, pool_index, turn_mean, turn_sum
+from lightning_agentrl.ops import masked_mean, pool_count, pool_extremes, pool_index, turn_mean, turn_sum
 from lightning_agentrl.types import Metrics, RolloutBatch
 
 
@@ -25,6 +25,10 @@ def describe(batch: RolloutBatch) -> Metrics:
         over the rows that have a trained turn k (counted from 1). A mean far from 0 is a bonus for having such a turn.
     ``invalid_rewards``
         number of rows whose reward is NaN or infinite; they earn 0.
+    ``lone_rollouts``
+        number of rows that are alone in their group; no baseline can be had for them.
+    ``empty_actions``
+        number of turns in which the policy said nothing.
     """
     assert batch.advantages is not None
     assert batch.loss_mask is not None
@@ -39,6 +43,8 @@ def describe(batch: RolloutBatch) -> Metrics:
         "length_correlation": correlation(rows[mask.any(1)], mask.sum(1).to(rows.dtype)[mask.any(1)]),
         **_turns(batch),
         "invalid_rewards": (~batch.rewards.isfinite()).sum(),
+        "lone_rollouts": (pool_count(batch.group_ids) == 1).sum(),
+        "empty_actions": (batch.turn_mask & ~_spoken(batch.turn_ids, batch.turn_mask.shape[1])).sum(),
     }
 
 
@@ -64,7 +70,7 @@ def _turns(batch: RolloutBatch) -> Metrics:
     assert batch.loss_mask is not None
     ids, turns = torch.where(batch.loss_mask, batch.turn_ids, -1), batch.turn_mask.shape[1]
     credit = turn_mean(batch.advantages, ids, turns)  # [N, K]
-    has = turn_sum(torch.ones_like(batch.advantages), ids, turns) > 0
+    has = _spoken(ids, turns)
     means = masked_mean(credit, has, 0)
     spreads = masked_mean((credit - means) ** 2, has, 0).sqrt()
     numbers: Metrics = {}
@@ -72,3 +78,8 @@ def _turns(batch: RolloutBatch) -> Metrics:
         if bool(has[:, turn].any()):
             numbers |= {f"turn_{turn + 1}_mean": means[turn], f"turn_{turn + 1}_std": spreads[turn]}
     return numbers
+
+
+def _spoken(turn_ids: Int[Tensor, "N T"], turns: int) -> Bool[Tensor, "N K"]:
+    """Turns that have a token."""
+    return turn_sum(torch.ones_like(turn_ids), turn_ids, turns) > 0

@@ -16,10 +16,10 @@ from lightning_agentrl.types import Credit, RolloutBatch, Signal
 
 @dataclass(frozen=True)
 class GiGPO(CreditAssigner):
-    """A = A_E + ω·A_S per turn (arXiv:2505.10978, Eq. 8).
+    """A = A_E + ω·A_S per turn (arXiv:2505.10978).
 
-    A_E standardises the episode's return E = R + Σ turn rewards over the group (Eq. 3). A_S standardises the discounted
-    return D_t = r_t + γ·D_{t+1} (Eq. 6–7) over the turns of the group that answer the same observation, its anchor
+    A_E standardises the episode's return E = R + Σ turn rewards over the group. A_S standardises the discounted
+    return D_t = r_t + γ·D_{t+1} over the turns of the group that answer the same observation, its anchor
     state (``state_keys``), whatever their trajectory and number. A turn's penalty is subtracted from its own E and D
     after discounting and does not spread. A state that occurs once gives A_S = 0.
 

@@ -25,6 +25,8 @@ class MTGRPO(CreditAssigner):
     ``k-turn`` is our own generalisation to any number of turns: turn t earns z(R) + c·Σ_{l≥t} γ^{l−t} z_l, where z_l
     compares the rewards of turn l over the siblings that have such a turn (fewer than two: 0).
 
+    A turn's penalty is subtracted from its reward.
+
     Deviations: none in ``two-turn``; a group without variance earns exactly 0.
     """
 
@@ -54,17 +56,20 @@ class MTGRPO(CreditAssigner):
     def __call__(self, batch: RolloutBatch, *, all_reduce: Reduce = one_rank) -> Credit:
         """Outcome plus turn credit."""
         assert batch.turn_rewards is not None
+        rewards = batch.turn_rewards
+        if batch.turn_penalties is not None:
+            rewards = rewards - batch.turn_penalties
         outcome = self._compare(batch.rewards, batch.group_ids)[:, None].expand(batch.turn_mask.shape)  # [N, K]
         calls = batch.process_mask.any(1)
         if self.form == "two-turn":
-            first = batch.turn_rewards[:, 0]
-            turn = torch.zeros_like(batch.turn_rewards)
+            first = rewards[:, 0]
+            turn = torch.zeros_like(rewards)
             turn[:, 0] = self.turn_weight * self._compare(first, batch.group_ids)
             turn = torch.where(calls[:, None], turn, torch.zeros_like(turn))
             mixed = self._compare(batch.rewards + first, batch.group_ids)[:, None]
             outcome = torch.where(calls[:, None], outcome, mixed)
         else:
-            turn = self.turn_weight * suffix_sum(self._turns(batch, batch.turn_rewards), self.gamma)
+            turn = self.turn_weight * suffix_sum(self._turns(batch, rewards), self.gamma)
         outcome, turn = outcome * batch.turn_mask, turn * batch.turn_mask
         return Credit(
             advantages=per_token(outcome + turn, batch.turn_ids),

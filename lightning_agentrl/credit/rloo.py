@@ -12,7 +12,7 @@ from lightning_agentrl.types import Credit, RolloutBatch
 
 @dataclass(frozen=True)
 class RLOO(CreditAssigner):
-    """Every token of a trajectory earns R − mean of the group's other rewards (arXiv:2402.14740, Eq. 8).
+    """Every token of a trajectory earns R − mean of the group's other rewards (arXiv:2402.14740).
 
     That is n / (n − 1) times what Dr.GRPO gives. A lone rollout earns 0.
 

@@ -73,14 +73,19 @@ class FutureKLLoss(PolicyLoss):
     def __call__(self, logprobs: Float[Tensor, "N T"], batch: RolloutBatch) -> tuple[Float[Tensor, "N T"], Metrics]:
         """Token losses; 0 off the loss mask."""
         assert batch.advantages is not None
-        future = self.future(logprobs.detach(), batch)
+        raw, future = self._futures(logprobs.detach(), batch)
         raised = replace(batch, advantages=batch.advantages * (1 + self.influence * future))
         loss, metrics = self._clipped()(logprobs, raised)
-        bound = (future <= self.future_low) | (future >= self.future_high)
-        return loss, {**metrics, "future": future, "future_bound_share": bound.to(future.dtype)}
+        return loss, {**metrics, "future": future, "future_bound_share": (future != raw).to(future.dtype)}
 
     def future(self, logprobs: Float[Tensor, "N T"], batch: RolloutBatch) -> Float[Tensor, "N T"]:
-        """F of each token, Â_fut of Eq. 7."""
+        """Â_fut of Eq. 7, one number per token."""
+        return self._futures(logprobs, batch)[1]
+
+    def _futures(
+        self, logprobs: Float[Tensor, "N T"], batch: RolloutBatch
+    ) -> tuple[Float[Tensor, "N T"], Float[Tensor, "N T"]]:
+        """Exp of the discounted sum, before and after its bounds."""
         assert batch.advantages is not None
         logs = log_ratio(logprobs, batch).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
         takes_part = logs
@@ -91,11 +96,12 @@ class FutureKLLoss(PolicyLoss):
             total = suffix_sum(takes_part, gamma)
         else:
             total = masked_suffix_sum(takes_part, batch.trainable, gamma)
-        future = total.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp().clamp(self.future_low, self.future_high)
+        raw = total.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+        future = raw.clamp(self.future_low, self.future_high)
         if self.safety is not None:
             risky = (batch.advantages < 0) & (logs.exp() > self.safety)
             future = torch.where(risky, future.clamp(0.8, 1.0), future)
-        return future
+        return raw, future
 
     def _clipped(self) -> ClippedLoss:
         return ClippedLoss(self.clip_low, self.clip_high, dual_clip=self.dual_clip)

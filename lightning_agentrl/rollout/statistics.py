@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from statistics import fmean, pstdev
 
 import torch
@@ -14,16 +15,18 @@ from lightning_agentrl.types import Trajectory
 def summarize(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     """Rewards, lengths, stops and tools of one collection, under their logged names."""
     outcomes = [trajectory.outcome for trajectory in trajectories]
-    shaped = [trajectory.reward.shaped if trajectory.reward else 0.0 for trajectory in trajectories]
     groups: defaultdict[int, list[float]] = defaultdict(list)
-    for trajectory, reward in zip(trajectories, shaped, strict=True):
-        groups[trajectory.group].append(reward)
+    for trajectory in trajectories:
+        reward = trajectory.reward.shaped if trajectory.reward else 0.0
+        if isfinite(reward):  # what is not is counted with the credit, and must not hide the others' mean
+            groups[trajectory.group].append(reward)
+    shaped = [reward for rewards in groups.values() for reward in rewards]
     actions = [sum(len(turn.action) for turn in trajectory.turns) for trajectory in trajectories]
     lengths = [sum(map(len, trajectory.segments)) for trajectory in trajectories]
     return {
-        "reward/mean": fmean(shaped),
+        "reward/mean": fmean(shaped or [0.0]),
         "reward/success": fmean(outcome >= 1 for outcome in outcomes),
-        "reward/group_std": fmean(pstdev(rewards) for rewards in groups.values()),
+        "reward/group_std": fmean([pstdev(rewards) for rewards in groups.values()] or [0.0]),
         "rollout/turns": fmean(len(trajectory.turns) for trajectory in trajectories),
         "rollout/tokens": fmean(actions),
         "rollout/generated_tokens": float(sum(actions)),

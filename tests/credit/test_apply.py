@@ -1,6 +1,6 @@
 """Credit is checked before it trains anything."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -43,3 +43,43 @@ def test_credit_is_described_in_numbers() -> None:
     assert metrics["credit/zero_credit_share"] == 0.5
     assert metrics["credit/zero_variance_share"] == 0.5
     assert metrics["credit/advantage_std"] == pytest.approx(0.125**0.5)
+
+
+@dataclass(frozen=True)
+class Wrong(CreditAssigner):
+    """Returns one wrong part."""
+
+    part: str
+
+    def __call__(self, batch: RolloutBatch, *, all_reduce: Reduce = one_rank) -> Credit:
+        fine = torch.zeros(batch.input_ids.shape)
+        return {
+            "clip_scale": Credit(fine, clip_scale=torch.ones(1)),
+            "loss_mask": Credit(fine, loss_mask=torch.ones(1, dtype=torch.bool)),
+            "component": Credit(fine, components={"x": fine}),
+            "nan": Credit(fine * float("nan")),
+            "everywhere": Credit(fine + 1),
+        }[self.part]
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("clip_scale", r"clip_scale of shape \(1, 3\), got \(1,\)"),
+        ("loss_mask", r"loss_mask of shape \(1, 3\), got \(1,\)"),
+        ("component", r"components\['x'\] of shape \(1, 1\), got \(1, 3\)"),
+        ("nan", "advantages with 3 numbers that are NaN or infinite"),
+        ("everywhere", "0 off the action mask"),
+    ],
+)
+def test_a_wrong_answer_is_refused_by_part(part: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"Wrong .*{message}"):
+        apply_credit(Wrong(part), rollouts([[1]], [1.0]))
+
+
+def test_what_the_batch_may_not_train_the_assigner_cannot_train() -> None:
+    batch = rollouts([[1], [1]], [1.0, 0.0])
+    allowed = batch.action_mask & torch.tensor([[True], [False]])
+    credited, _ = apply_credit(GRPO(), replace(batch, loss_mask=allowed))
+    assert credited.loss_mask is not None
+    assert torch.equal(credited.loss_mask, allowed)

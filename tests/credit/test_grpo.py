@@ -112,8 +112,8 @@ def test_a_row_without_a_reward_earns_nothing_and_is_as_if_it_were_not_there(
 
 
 def test_equal_rewards_earn_exactly_nothing() -> None:
-    # 0.1 is not a binary fraction: the mean of three differs from it in the last bit, and eps is far below that.
-    batch = rollouts([[2], [2], [2]], rewards=[0.1, 0.1, 0.1])
+    # 0.9 is not a binary fraction: the mean of three differs from it in the last bit, and eps is far below that.
+    batch = rollouts([[2], [2], [2]], rewards=[0.9, 0.9, 0.9])
     assert not GRPO(eps=0.0)(batch).advantages.any()
 
 

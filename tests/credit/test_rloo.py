@@ -68,8 +68,8 @@ def test_two_siblings_of_which_one_has_no_reward_earn_nothing() -> None:
 
 
 def test_equal_rewards_earn_exactly_nothing() -> None:
-    # 0.1 is not a binary fraction: the mean of three differs from it in the last bit.
-    assert not RLOO()(rollouts([[2], [2], [2]], rewards=[0.1, 0.1, 0.1])).advantages.any()
+    # 0.9 is not a binary fraction: the mean of three differs from it in the last bit.
+    assert not RLOO()(rollouts([[2], [2], [2]], rewards=[0.9, 0.9, 0.9])).advantages.any()
 
 
 def test_components_add_up_to_the_credit_of_each_turn() -> None:

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_agentrl.credit.gains import information_gains
 from lightning_agentrl.rollout import bundle
 
 SMALL = [
@@ -87,6 +89,34 @@ def test_a_second_run_finds_world_and_policy_and_resumes(run: tuple[Path, str]) 
     assert re.findall(r"epoch (\d)/3", said) == ["3"]
     steps = [point.step for point in scalars(folder / "runs" / "agentrl" / "version_1").Scalars("reward/mean")]
     assert steps == [2]
+
+
+@pytest.mark.vllm
+def test_information_gain_is_scored_on_real_rollouts_and_telescopes(run: tuple[Path, str]) -> None:
+    """AEM over A²TGPO: the whole chain of signals, on the policy that the first run warm-started."""
+    folder, _ = run
+    options = [
+        "-c",
+        "base",
+        "-c",
+        "algorithm/aem_a2tgpo",
+        "-c",
+        "quickstart",
+        *SMALL,
+        "--data.save_rollouts_every",
+        "1",
+    ]
+    said = agentrl(folder, "fit", *options, "--trainer.max_epochs", "1", "--trainer.logger.init_args.version", "7")
+    assert "warm start: step" not in said
+    folder = folder / "runs" / "agentrl" / "version_7"
+    names = set(scalars(folder).Tags()["scalars"])
+    assert {"credit/missing_gains", "credit/alpha_token_mean", "credit/hidden_bonus_turn_1"} <= names
+    _, batch, _ = bundle.load(folder / "rollouts" / "epoch-0000")
+    assert batch.answer_logprobs is not None
+    known = batch.answer_logprobs.isfinite()
+    assert torch.equal(known, batch.turn_ends >= 0)
+    first, last = batch.answer_logprobs[:, 0], batch.answer_logprobs.gather(1, known.sum(1, keepdim=True) - 1)[:, 0]
+    torch.testing.assert_close(information_gains(batch, "log").values.sum(1), last - first)
 
 
 @pytest.mark.vllm

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from lightning_agentrl.credit.grpo import GRPO
-from lightning_agentrl.losses.base import Aggregation
+from lightning_agentrl.losses.base import Aggregation, PolicyLoss
+from lightning_agentrl.losses.cispo import CISPOLoss
 from lightning_agentrl.losses.clipped import ClippedLoss
+from lightning_agentrl.losses.correction import ImportanceCorrection
+from lightning_agentrl.losses.future_kl import FutureKLLoss
 from lightning_agentrl.module import AgentRLModule
 from lightning_agentrl.rollout.minibatch import cut
 from lightning_agentrl.testing import rollouts, tiny_policy
@@ -33,11 +36,14 @@ def collection() -> RolloutBatch:
     return replace(batch, input_ids=ids)
 
 
-def learner(policy: str, aggregation: Aggregation, accumulate: int, ranks: int = 1) -> AgentRLModule:
+def learner(
+    policy: str, aggregation: Aggregation, accumulate: int, ranks: int = 1, loss: PolicyLoss | None = None, **more: Any
+) -> AgentRLModule:
     module = AgentRLModule(
         policy,
         GRPO(),
-        ClippedLoss(ratio="turn"),
+        loss or ClippedLoss(ratio="turn"),
+        **more,
         aggregation=aggregation,
         aggregation_constant=7.0 if aggregation == "constant" else None,
     )
@@ -61,8 +67,17 @@ def gradient(module: AgentRLModule, steps: list[list[RolloutBatch]]) -> Tensor:
     return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
 
 
-def cut_and_weigh(module: AgentRLModule, batch: RolloutBatch, accumulate: int, seed: int = 0) -> Any:
+def drifted(batch: RolloutBatch) -> RolloutBatch:
+    """With sampler and reference some tenths of a nat away from the policy."""
+    generator = torch.Generator().manual_seed(2)
+    noise = [0.3 * torch.randn(batch.input_ids.shape, generator=generator) * batch.action_mask for _ in range(2)]
+    return replace(batch, sampling_logprobs=noise[0] - 5.7, ref_logprobs=noise[1] - 5.7)
+
+
+def cut_and_weigh(module: AgentRLModule, batch: RolloutBatch, accumulate: int, seed: int = 0, kl: bool = False) -> Any:
     scored = module.assign(module.score(batch, Signal.OLD_LOGPROBS))
+    if kl:  # an old policy that is not the present one, so that ratios are not 1
+        scored = replace(scored, old_logprobs=scored.old_logprobs + 0.1 * scored.action_mask)  # type: ignore[operator]
     steps = cut(scored, ppo_epochs=1, minibatches=1, accumulate=accumulate, rng=random.Random(seed))
     return module.weigh(steps)
 
@@ -76,6 +91,32 @@ def test_micro_batches_times_accumulation(policy: str, aggregation: Aggregation,
     found = gradient(split, cut_and_weigh(split, collection(), accumulate, seed=5))
     assert expected.norm() > 0
     assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+@pytest.mark.parametrize(
+    "loss", [CISPOLoss(), FutureKLLoss(positions="trained"), ClippedLoss(ratio="sequence")], ids=repr
+)
+def test_micro_batches_with_a_kl_and_a_correction(policy: str, loss: PolicyLoss) -> None:
+    terms: dict[str, Any] = {
+        "loss": loss,
+        "kl_coefficient": 0.5,
+        "kl_estimator": "k3+",
+        "correction": ImportanceCorrection(level="turn"),
+        "aggregation_rows": "all",
+    }
+    whole, split = (learner(policy, "sequence-mean", accumulate, **terms) for accumulate in (1, 11))
+    expected = gradient(whole, cut_and_weigh(whole, drifted(collection()), 1, kl=True))
+    found = gradient(split, cut_and_weigh(split, drifted(collection()), 11, seed=5, kl=True))
+    assert expected.norm() > 0
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+def test_rows_without_credit_are_still_moved_by_a_kl(policy: str) -> None:
+    module = learner(policy, "token-mean", 1, kl_coefficient=1.0, kl_estimator="k2")
+    flat = drifted(replace(collection(), rewards=torch.ones(8)))
+    ((whole,),) = steps = cut_and_weigh(module, flat, 1, kl=True)
+    assert len(whole) == 8
+    assert gradient(module, steps).norm() > 0
 
 
 def test_leaving_out_rows_without_credit_changes_nothing(policy: str) -> None:

@@ -75,6 +75,12 @@ def test_an_advantage_is_scaled_by_one_plus_half_its_future() -> None:
     assert raised.tolist() == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_bound_share_counts_what_the_bounds_moved() -> None:
+    # The first was raised and the second cut; the last is 1 by itself.
+    made = example()
+    assert run(FutureKLLoss(), made)[1]["future_bound_share"][made.trainable].tolist() == [1, 1, 0, 0, 0, 0]
+
+
 PUBLISHED = FutureKLLoss(dual_clip=3.0)
 
 
