@@ -42,7 +42,7 @@ class CISPOLoss(PolicyLoss):
         assert batch.advantages is not None
         ratio = log_ratio(logprobs.detach(), batch).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
         weight = ratio.clamp(self.ratio_low, self.ratio_high)
-        loss = -weight * batch.advantages * torch.where(batch.trainable, logprobs, torch.zeros_like(logprobs))
+        loss = -weight * batch.advantages * logprobs
         metrics = {
             "ratio": ratio,
             "ratio_deviation": (ratio - 1).abs(),

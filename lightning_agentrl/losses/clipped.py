@@ -26,7 +26,6 @@ class ClippedLoss(PolicyLoss):
     """Over what the ratio is taken: a token, or the geometric mean over a turn or a row (GSPO, arXiv:2507.18071)."""
     dual_clip: float | None = None
     """c > 1: for A < 0 the loss is at most −A·c (arXiv:1912.09729); None switches it off."""
-
     keep_gradient: bool = False
     """Above the range, with A > 0, keep the gradient (1 + ε_high)·A·∇log π instead of none (AEPO, arXiv:2510.14545)."""
 
@@ -64,6 +63,8 @@ class ClippedLoss(PolicyLoss):
             capped = torch.minimum(loss, -batch.advantages * self.dual_clip)
             loss = torch.where(batch.advantages < 0, capped, loss)
         outside = ratio.detach() != clipped.detach()
+        if self.keep_gradient:
+            outside = outside & ~((ratio.detach() > high) & (batch.advantages > 0))
         metrics = {
             "ratio": ratio.detach(),
             "ratio_deviation": (ratio.detach() - 1).abs(),

@@ -7,9 +7,9 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from lightning_agentrl.losses.base import LOG_RATIO_LIMIT
-
 KLEstimator = Literal["k1", "k2", "k3", "k1+", "k3+"]
+LIMIT = 10.0
+"""d is held in ±10 nats: beyond, e^d would let one hopeless token drown a batch."""
 
 
 def kl_estimate(
@@ -27,7 +27,7 @@ def kl_estimate(
     k3+    e^d − d − 1      k2's (straight-through): unbiased value, never negative, and right gradient
     =====  ===============  =====================================================================================
     """
-    d = (reference - logprobs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    d = (reference - logprobs).clamp(-LIMIT, LIMIT)
     values = {"k1": -d, "k2": d.square() / 2, "k3": d.exp() - d - 1}
     value = values[estimator.removesuffix("+")]
     if estimator.endswith("+"):

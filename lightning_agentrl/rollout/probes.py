@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -42,9 +43,9 @@ def with_probes(
     known: dict[tuple[str, ...], list[Probe]] = {}
     for task in tasks:
         if task.answers not in known:
-            answers = task.answers if aliases == "max" else task.answers[:1]
-            probes = (chat_format.probe(tokenizer, template, answer) for answer in dict.fromkeys(answers))
-            known[task.answers] = [probe for probe in probes if any(probe[1])]
+            probes = (chat_format.probe(tokenizer, template, answer) for answer in dict.fromkeys(task.answers))
+            usable = (probe for probe in probes if any(probe[1]))
+            known[task.answers] = list(islice(usable, None if aliases == "max" else 1))
     count = max([1, *(len(probes) for probes in known.values())])
     length = max([1, *(len(ids) for probes in known.values() for ids, _ in probes)])
     ids = torch.full((len(tasks), count, length), pad_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,14 +24,16 @@ class PromptOrder:
 
     def jobs(self, epoch: int) -> list[Job]:
         """This rank's prompts of an epoch."""
-        numbers = self._numbers(epoch)[self.rank :: self.ranks]
-        return [Job(self.tasks[place], number, self.group_size) for number, place in numbers]
+        seen: Counter[int] = Counter()
+        jobs = []
+        for number, place in self._numbers(epoch):
+            # Where an epoch reaches into the next pass, a task may come again.
+            jobs.append(Job(self.tasks[place], number, self.group_size, seen[place] * self.group_size))
+            seen[place] += 1
+        return jobs[self.rank :: self.ranks]
 
     def more(self, epoch: int) -> Iterator[Job]:
-        """Further prompts for the same epoch, should some of the first teach nothing; none comes twice.
-
-        A task that came twice in an epoch would come with the same seeds, hence with the same rollouts.
-        """
+        """Further prompts for the same epoch, should some of the first teach nothing; none comes twice."""
         numbers = self._numbers(epoch)
         used = {place for _, place in numbers}
         spare = [place for place in self._order("more", epoch) if place not in used]

@@ -49,6 +49,8 @@ class Job:
     task: Task
     group: int
     samples: int
+    first_sample: int = 0
+    """Number of its first trajectory: a task that comes twice in an epoch must not come with the same seeds."""
 
 
 def stable_seed(*parts: object) -> int:
@@ -122,7 +124,7 @@ class Sampler:
                 tasks = [
                     running.create_task(rollout.run(job, prompt, sample))
                     for job, prompt in zip(jobs, prompts, strict=True)
-                    for sample in range(self.branching.initial(job.samples))
+                    for sample in range(job.first_sample, job.first_sample + self.branching.initial(job.samples))
                 ]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None

@@ -29,9 +29,9 @@ class Overlong:
     """Least value; null lets it go on falling behind the limit."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.buffer <= self.limit or (self.floor is not None and self.floor > 0):
+        if not 0 < self.buffer <= self.limit or (self.floor is not None and self.floor >= 0):
             raise ValueError(
-                f"overlong needs 0 < buffer ≤ limit and a floor that is not positive, got buffer={self.buffer}, "
+                f"overlong needs 0 < buffer ≤ limit and a negative floor, got buffer={self.buffer}, "
                 f"limit={self.limit}, floor={self.floor}."
             )
 

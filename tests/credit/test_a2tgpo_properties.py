@@ -25,6 +25,7 @@ OPTIONS = [
     A2TGPO(first_turn_gain=False, gamma=0.5),
     A2TGPO(normalize="leave-one-out", rescale=False),
 ]
+REACHED = A2TGPO(normalize="reached", rescale=False)  # charges the answer turn, too
 
 
 def batch(scores: list[list[float]], rewards: list[float]) -> RolloutBatch:
@@ -76,7 +77,7 @@ def test_the_answer_turn_earns_the_outcome_alone(made: RolloutBatch, assigner: A
 
 
 @FEW
-@given(batches(branches=True), st.sampled_from([A2TGPO(), A2TGPO(normalize="group", ddof=1), *OPTIONS[2:]]))
+@given(batches(branches=True), st.sampled_from([A2TGPO(), A2TGPO(normalize="group", ddof=1), *OPTIONS[2:], REACHED]))
 def test_a_constant_per_prompt_changes_nothing(made: RolloutBatch, assigner: A2TGPO) -> None:
     shift = made.group_ids.double() * 0.25 + 1
     moved = replace(made, answer_logprobs=made.answer_logprobs - shift[:, None], rewards=made.rewards + shift)  # type: ignore[operator]
@@ -142,7 +143,7 @@ def test_a_gain_without_a_finite_score_is_left_out_and_counted_but_its_turn_coun
     ],
     ids=["a lone answer", "a lone rollout", "answers alone", "no reward", "empty actions", "cut, nothing gained"],
 )
-@pytest.mark.parametrize("assigner", OPTIONS)
+@pytest.mark.parametrize("assigner", [*OPTIONS, REACHED])
 def test_nothing_to_compare_earns_nothing(assigner: A2TGPO, made: RolloutBatch) -> None:
     made = replace(made, rewards=made.rewards.double(), answer_logprobs=made.answer_logprobs.double())  # type: ignore[union-attr]
     credited, numbers = apply_credit(assigner, made)
@@ -153,10 +154,12 @@ def test_nothing_to_compare_earns_nothing(assigner: A2TGPO, made: RolloutBatch) 
 @pytest.mark.parametrize(
     "options",
     [
-        *({"normalize": "leave-one-out"}, {"beta": 1.0}, {"beta": -0.1}, {"gamma": 1.5}, {"gamma": -0.1}),
+        *({"normalize": "leave-one-out"}, {"normalize": "reached"}),
+        {"normalize": "reached", "rescale": False, "first_turn_gain": False},
+        *({"beta": 1.0}, {"beta": -0.1}, {"gamma": 1.5}, {"gamma": -0.1}),
         *({"ddof": 2}, {"eps": -1.0}, {"floor": -1.0}),
     ],
 )
-def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"A2TGPO\.\w+ (must|is not read)"):
+def test_impossible_settings_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"A2TGPO\.\w+ (must|is not read|=False is not read)"):
         A2TGPO(**options)  # type: ignore[arg-type]

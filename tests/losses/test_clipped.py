@@ -179,6 +179,19 @@ def test_keep_gradient_never_changes_the_value(ratio: Literal["token", "turn", "
     torch.testing.assert_close(kept, plain)
 
 
+def test_a_kept_gradient_does_not_count_as_clipped() -> None:
+    # Of the corners (1.5, 1), (1.5, −1), (.5, 1), (.5, −1) plain clipping takes the gradient of the first and last.
+    def clipped(loss: ClippedLoss) -> list[float]:
+        made = rollouts([[1]] * 4, [0.0] * 4, old_logprobs=[[0.0]] * 4)
+        advantages = torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None] * made.action_mask
+        new = torch.tensor([1.5, 1.5, 0.5, 0.5]).log()[:, None] * made.action_mask
+        _, metrics = loss(new, replace(made, advantages=advantages, loss_mask=made.action_mask))
+        return metrics["clip_fraction"][made.action_mask].tolist()
+
+    assert clipped(ClippedLoss()) == [1, 0, 0, 1]
+    assert clipped(ClippedLoss(keep_gradient=True)) == [0, 0, 0, 1]
+
+
 @pytest.mark.parametrize("options", [{"clip_low": 1.5}, {"clip_high": -0.1}, {"dual_clip": 0.5}])
 def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must"):

@@ -104,3 +104,12 @@ def test_group_numbers_are_unique_in_an_epoch_over_all_ranks(epoch: int) -> None
 
 def test_prompts_are_numbered_through_the_run() -> None:
     assert [job.group for epoch in range(3) for job in order().jobs(epoch)] == list(range(12))
+
+
+def test_a_task_that_comes_again_in_an_epoch_goes_on_counting_its_samples() -> None:
+    # 12 tasks, 30 prompts, groups of 2: every occurrence has samples of its own, hence seeds of its own.
+    jobs = order(30).jobs(0)
+    for name in ALL:
+        first = [job.first_sample for job in jobs if job.task.id == name]
+        assert first == [2 * number for number in range(len(first))]
+    assert {job.first_sample for job in jobs} == {0, 2, 4}

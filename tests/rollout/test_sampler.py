@@ -122,6 +122,14 @@ def test_every_request_has_its_own_seed_and_reruns_repeat_it(tokenizer: PreTrain
     assert not set(first) & set(seeds(1))
 
 
+def test_a_task_that_comes_twice_comes_with_other_seeds(tokenizer: PreTrainedTokenizerBase) -> None:
+    engine = ScriptedEngine(says(tokenizer, "a"))
+    rollouts = sampler(tokenizer, engine, ToyEnvironment(turns=1))
+    (task, *_) = rollouts.environment.tasks("train")
+    collect(rollouts, [Job(task, 0, 2), Job(task, 1, 2, first_sample=2)])
+    assert len({params.seed for params in engine.params}) == 4
+
+
 def test_greedy_requests_have_no_seed(tokenizer: PreTrainedTokenizerBase) -> None:
     engine = ScriptedEngine(says(tokenizer, "a"))
     collect(sampler(tokenizer, engine), temperature=0.0)
