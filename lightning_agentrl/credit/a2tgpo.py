@@ -139,7 +139,9 @@ class A2TGPO(CreditAssigner):
         returns = suffix_sum(gains.values, self.gamma)  # G, [N, K]
         assert batch.answer_logprobs is not None
         known = batch.answer_logprobs.isfinite().any(1, keepdim=True)  # there is a ground truth at all
-        members = batch.turn_mask & known if self.normalize == "reached" else gains.exists
+        members = gains.exists
+        if self.normalize == "reached":
+            members = members | (batch.turn_mask & ~batch.process_mask & known)
         counted = members & owned_turns(batch.turn_ends, batch.inherited)
         own = returns.gather(0, self._sampled_in(batch))  # of the row in which the turn was sampled, its copies' too
         pools = turn_pools(batch).flatten()

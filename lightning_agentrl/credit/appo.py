@@ -58,12 +58,13 @@ class APPO(CreditAssigner):
         base = own[:, None].expand(batch.input_ids.shape)
         if self.mode == "literal":
             among_branches = standardize(batch.rewards, groups, branch, ddof=self.ddof, eps=self.eps)
-            has_branches = pool_count(groups, branch) > 0
+            has_branches = pool_count(groups, branch & batch.rewards.isfinite()) > 0
             base = torch.where(has_branches, (own + among_branches) / 2, own)[:, None].expand_as(base)
         else:
             total, count = self._branches(batch, own, branch)
             mean = total / count.clamp(min=1)
-            base = base + mean if self.mode == "code" else (base + total) / (1 + count)
+            known = batch.rewards.isfinite()[:, None]  # its own reward takes part in the mean
+            base = base + mean if self.mode == "code" else (base + total) / (known + count).clamp(min=1)
         trained = batch.action_mask & ~branch[:, None]
         turns = batch.turn_mask.shape[1]
         outcome = torch.where(branch, torch.zeros_like(own), own)[:, None] * batch.turn_mask

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from lightning_agentrl.credit.base import CreditAssigner, Reduce, at_least, degrees, one_rank
 from lightning_agentrl.ops import owner_rows, standardize, turn_mean
@@ -27,7 +29,7 @@ class ARPO(CreditAssigner):
     credit: Literal["soft", "hard"] = "soft"
     """What a shared token earns."""
     prefix_weight: Literal["descendants", "one"] = "descendants"
-    """With hard credit: a token shared by d leaves counts d times in the loss, or once, in the row that sampled it."""
+    """With hard credit: a token shared by d leaves counts d times in the loss, or once."""
     ddof: int = 1
     """1: sample standard deviation, as released; 0: population."""
     eps: float = 1e-6
@@ -56,10 +58,21 @@ class ARPO(CreditAssigner):
             leaves = torch.zeros_like(total).index_add(0, node, batch.action_mask.flatten().to(total.dtype))
             advantages = (total / leaves.clamp(min=1))[node].view_as(advantages) * batch.action_mask
             if self.prefix_weight == "one":
-                mask = owners == torch.arange(len(batch), device=owners.device)[:, None]
+                mask = self._trained_once(batch, owners, node)
         turns = batch.turn_mask.shape[1]
         return Credit(
             advantages=advantages,
             loss_mask=mask,
             components={"outcome": turn_mean(advantages, batch.turn_ids, turns)},
         )
+
+    @staticmethod
+    def _trained_once(batch: RolloutBatch, owners: Int[Tensor, "N T"], node: Int[Tensor, " NT"]) -> Bool[Tensor, "N T"]:
+        """One row for each distinct token: that which sampled it, or another holder where that may not be trained."""
+        rows = torch.arange(len(batch), device=owners.device)[:, None]
+        order = batch.trajectory_ids.argsort().argsort()[:, None] + 1
+        turn = torch.where(owners == rows, torch.zeros_like(owners), order.expand_as(owners)).flatten()
+        last = torch.full_like(node, len(batch) + 1)
+        turn = torch.where(batch.trainable.flatten(), turn, last)
+        first = last.scatter_reduce(0, node, turn, "amin")
+        return (turn == first[node]).view_as(owners) & batch.trainable

@@ -207,6 +207,19 @@ def test_a_branch_without_a_reward_lends_nothing(mode: Mode) -> None:
     assert found[3] == pytest.approx(-0.942807, abs=2e-6)
 
 
+def test_a_branch_without_a_reward_is_no_second_group() -> None:
+    # z of 1 and 0 is ±1; the only branch is not known, so there is nothing to average with.
+    made = rollouts([[1]] * 3, [1, 0, math.nan], parents=[-1, -1, 0], inherited=[0, 0, 3])
+    found = APPO(mode="literal", eps=0.0)(made).advantages[:2, 2]
+    assert found.tolist() == [1, -1]
+
+
+def test_a_rollout_without_a_reward_earns_the_mean_of_what_is_known() -> None:
+    # Branches 1 and 0 of row 0, z = ±1; the first keeps its token, the second none: the mean over one trajectory.
+    made = rollouts([[1]] * 3, [math.nan, 1, 0], parents=[-1, 0, 0], inherited=[0, 3, 2])
+    assert APPO(eps=0.0)(made).advantages[0, 2] == 1
+
+
 @EACH
 @pytest.mark.parametrize(
     "made",

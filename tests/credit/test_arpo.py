@@ -65,6 +65,15 @@ def test_a_token_that_counts_once_is_trained_in_the_row_that_sampled_it() -> Non
     assert not mask[:, :2].any()
 
 
+def test_a_token_that_counts_once_is_trained_elsewhere_if_its_row_is_masked() -> None:
+    # A may not be trained: D, which shares A's first token, trains it in its place; B and C are as before.
+    made = tree()
+    masked = replace(made, loss_mask=made.action_mask & torch.tensor([[False], [True], [True], [True]]))
+    mask = apply_credit(ONCE, masked)[0].loss_mask
+    assert mask is not None
+    assert mask[:, 2:].tolist() == [[False, False], [True, True], [False, True], [True, True]]
+
+
 def objective(assigner: ARPO, made: RolloutBatch, mode: Aggregation) -> float:
     """What the copies of the token that A and D share add to the objective, times the number of tokens or rows."""
     made, _ = apply_credit(assigner, made)

@@ -1,10 +1,9 @@
-"""A²TGPO's two forms of our own: pencil, slow loop, and their expectation over every group that could be sampled."""
+"""A²TGPO's two forms of our own, against a pencil and against a slow loop; and what they are an answer to."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -95,6 +94,14 @@ def test_a_row_without_ground_truth_is_nobodys_sibling(assigner: A2TGPO) -> None
 
 
 @BOTH
+def test_a_turn_whose_gain_is_missing_is_left_out_and_counted(assigner: A2TGPO) -> None:
+    scores = [[-2, -1.5], [-2, -1.9], [-2, math.nan]]
+    credit = assigner(rollouts([[1] * 2] * 3, [0] * 3, answer_logprobs=scores), all_reduce=undivided)
+    assert credit.metrics["missing_gains"] == 1
+    assert credit.components[GAIN][:, 0].tolist() == pytest.approx([0.4, -0.4, 0], abs=1e-5)  # float32 scores
+
+
+@BOTH
 def test_a_copied_turn_is_compared_with_the_siblings_that_took_another(assigner: A2TGPO) -> None:
     # Row 3 has the first turn of row 1 and another second one. Ahead .6, .1, 1.2: .6 − .1, .1 − .6, 1.2 − .1.
     made = rollouts(
@@ -121,9 +128,6 @@ def test_rounding_noise_makes_no_hidden_bonus() -> None:
     # Three gains of .7 that differ in the last bit of a float32.
     made = rollouts([[1, 1]] * 3, [0.0] * 3, answer_logprobs=[[-0.8, -0.1], [-1.7, -1.0], [-2.9, -2.2]])
     assert list(A2TGPO()(made).metrics) == ["missing_gains"]
-
-
-# --- against a loop ---------------------------------------------------------------------------------------------
 
 
 def loop(made: RolloutBatch, assigner: A2TGPO) -> torch.Tensor:
@@ -176,101 +180,3 @@ OPTIONS = [
 @given(batches(branches=True), st.sampled_from(OPTIONS))
 def test_credit_is_that_of_a_slow_loop(made: RolloutBatch, assigner: A2TGPO) -> None:
     torch.testing.assert_close(assigner(made).components[GAIN], loop(made, assigner), rtol=0, atol=1e-9)
-
-
-# --- expectation over every group -------------------------------------------------------------------------------
-# At each of two turns a rollout goes on with probability P; a turn that goes on makes the good call with probability
-# Q. Gains of good and bad calls are fixed, so a rollout is its calls, and a group of n has 7ⁿ outcomes.
-
-P, Q = 0.6, 0.3
-GAINS = ({"good": 0.7, "bad": 0.2}, {"good": 0.4, "bad": -0.1})
-ROLLOUTS = [calls for turns in range(3) for calls in itertools.product(["good", "bad"], repeat=turns)]
-Score = Callable[[tuple[str, ...], int], float]
-
-
-def probability(calls: tuple[str, ...]) -> float:
-    made = math.prod(P * (Q if call == "good" else 1 - Q) for call in calls)
-    return made if len(calls) == 2 else made * (1 - P)
-
-
-def going_on(calls: tuple[str, ...], turn: int) -> float:
-    """Derivative of the log-probability of going on, or not, by P."""
-    if turn > len(calls) or turn == 2:
-        return 0.0  # never decided
-    return 1 / P if turn < len(calls) else -1 / (1 - P)
-
-
-def calling_well(calls: tuple[str, ...], turn: int) -> float:
-    """Derivative of the log-probability of the turn's call by Q."""
-    if turn >= len(calls):
-        return 0.0
-    return 1 / Q if calls[turn] == "good" else -1 / (1 - Q)
-
-
-def gradient(assigner: A2TGPO, size: int, turn: int, score: Score) -> tuple[float, float, float]:
-    """Per rollout, E[credit · score], E[gains ahead · score], and the latter where there is somebody to compare with."""
-    groups = list(itertools.product(ROLLOUTS, repeat=size))
-    rows = [calls for group in groups for calls in group]
-    made = batch(
-        [[GAINS[t][call] for t, call in enumerate(calls)] for calls in rows],
-        [number for number in range(len(groups)) for _ in range(size)],
-    )
-    credit = assigner(made, all_reduce=undivided).components[GAIN].tolist()
-    longer = turn if assigner.normalize == "reached" else turn + 1
-    found = exact = compared = 0.0
-    for row, calls in enumerate(rows):
-        group = groups[row // size]
-        weight = math.prod(map(probability, group)) * score(calls, turn) / size
-        ahead = sum(GAINS[t][calls[t]] for t in range(turn, len(calls)))
-        found += weight * credit[row][turn]
-        exact += weight * ahead
-        if any(len(other) >= longer for place, other in enumerate(group) if place != row % size):
-            compared += weight * ahead
-    return found, exact, compared
-
-
-SIZES = pytest.mark.parametrize("size", [2, 3])
-TURNS = pytest.mark.parametrize("turn", [0, 1])
-
-
-@BOTH
-@SIZES
-@TURNS
-def test_the_others_mean_adds_nothing_to_the_gradient_of_what_a_turn_does(
-    assigner: A2TGPO, size: int, turn: int
-) -> None:
-    found, _, compared = gradient(assigner, size, turn, calling_well)
-    assert compared > 0.05
-    assert found == pytest.approx(compared)
-
-
-@SIZES
-@TURNS
-def test_the_mean_of_all_who_reached_a_turn_adds_nothing_to_the_gradient_of_going_on(size: int, turn: int) -> None:
-    found, _, compared = gradient(REACHED, size, turn, going_on)
-    assert compared > 0.015
-    assert found == pytest.approx(compared)
-
-
-@pytest.mark.parametrize("score", [going_on, calling_well])
-def test_on_the_turn_that_everyone_has_the_gradient_is_the_exact_one(score: Score) -> None:
-    found, exact, _ = gradient(REACHED, 2, 0, score)
-    assert found == pytest.approx(exact)
-
-
-@pytest.mark.parametrize("assigner", [A2TGPO(rescale=False), LEFT], ids=["turn-group", "leave-one-out"])
-@TURNS
-def test_who_is_compared_with_those_who_went_on_as_well_does_not_learn_when_to_stop(
-    assigner: A2TGPO, turn: int
-) -> None:
-    # Going on is worth 0 on average, whatever it gave, and so is answering.
-    found, exact, _ = gradient(assigner, 2, turn, going_on)
-    assert exact > 0.02
-    assert found == pytest.approx(0)
-
-
-def test_a_mean_with_oneself_in_it_takes_a_share_of_the_gradient() -> None:
-    # With a floor of 1e6, undone by α, the turn-group form subtracts the mean and does not divide: half is left of it.
-    found, _, compared = gradient(A2TGPO(rescale=False, floor=1e6, alpha=1e6), 2, 1, calling_well)
-    assert compared > 0.05
-    assert found == pytest.approx(compared / 2)
