@@ -72,8 +72,10 @@ def test_an_assigner_from_another_package_is_named_by_its_class_path(
     package.mkdir(parents=True)
     (package / "last_turn.py").write_text(source, encoding="utf-8")
     monkeypatch.syspath_prepend(package.parent)
-    options = ("--model.credit", "my_package.last_turn.LastTurn", "--model.credit.scale", "0.5")
-    events = fit(policy, *options)
+    recipe = folder / "last_turn.yaml"
+    recipe.write_text(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0], encoding="utf-8")
+    fit(policy, "--model.credit", "AEM", "--model.credit.base", "my_package.last_turn.LastTurn")
+    events = fit(policy, "-c", str(recipe))
     assert len(events.Scalars("credit/advantage_std")) == 2
     saved = yaml.safe_load((Path(events.path) / "config.yaml").read_text())
     assert saved["model"]["credit"] == {
