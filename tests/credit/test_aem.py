@@ -93,6 +93,11 @@ def test_a_turn_without_a_finite_entropy_keeps_alpha_1_and_is_left_out(odd: floa
     assert_digits(alphas(AEM(), batch), [0.558971, 1.0, 0.921588, 1.519441])
 
 
+def test_invalid_entropies_are_counted_and_empty_turns_are_not_among_them() -> None:
+    batch = rollouts([[1, 1, 0, 1]], rewards=[1], entropies=[[math.nan, math.inf, 0.5]])
+    assert AEM()(batch).metrics["invalid_entropies"] == 2
+
+
 @pytest.mark.parametrize(
     ("entropies", "expected"),
     [

@@ -37,10 +37,16 @@ def per_token(credit: dict[tuple[int, int], float], batch: RolloutBatch) -> Tens
     return torch.tensor(rows, dtype=torch.float64)
 
 
+def turn_rewards(batch: RolloutBatch) -> list[list[float]]:
+    """Reward minus penalty of each turn."""
+    pairs = zip(batch.turn_rewards.tolist(), batch.turn_penalties.tolist(), strict=True)
+    return [[reward - penalty for reward, penalty in zip(*pair, strict=True)] for pair in pairs]
+
+
 def two_turn_slowly(assigner: MTGRPO, batch: RolloutBatch) -> Tensor:
     """Up to the first tool result A_O + c·A_T, then A_O; z(r_T + r_O) everywhere in a row without a tool call."""
     credit = {}
-    rewards, first = batch.rewards.tolist(), batch.turn_rewards[:, 0].tolist()
+    rewards, first = batch.rewards.tolist(), [row[0] for row in turn_rewards(batch)]
     for row, group in enumerate(batch.group_ids.tolist()):
         siblings = [other for other in range(len(batch)) if batch.group_ids[other] == group]
         outcome = z(rewards[row], [rewards[other] for other in siblings], assigner)
@@ -56,7 +62,7 @@ def two_turn_slowly(assigner: MTGRPO, batch: RolloutBatch) -> Tensor:
 def k_turn_slowly(assigner: MTGRPO, batch: RolloutBatch) -> Tensor:
     """z(R) + c·Σ_{l≥t} γ^{l−t}·z_l; a turn copied from a parent is measured, not counted."""
     groups, ends = batch.group_ids.tolist(), batch.turn_ends.tolist()
-    lengths = batch.turn_mask.sum(1).tolist()
+    lengths, rewards = batch.turn_mask.sum(1).tolist(), turn_rewards(batch)
     credit = {}
     for row, group in enumerate(groups):
         siblings = [other for other in range(len(batch)) if groups[other] == group]
@@ -64,11 +70,11 @@ def k_turn_slowly(assigner: MTGRPO, batch: RolloutBatch) -> Tensor:
         ahead = 0.0
         for turn in reversed(range(lengths[row])):
             sample = [
-                batch.turn_rewards[other, turn].item()
+                rewards[other][turn]
                 for other in siblings
                 if turn < lengths[other] and not 0 <= ends[other][turn + 1] <= batch.inherited[other]
             ]
-            ahead = z(batch.turn_rewards[row, turn].item(), sample, assigner) + assigner.gamma * ahead
+            ahead = z(rewards[row][turn], sample, assigner) + assigner.gamma * ahead
             credit[row, turn] = outcome + assigner.turn_weight * ahead
     return per_token(credit, batch)
 
@@ -152,7 +158,7 @@ def test_a_turn_copied_from_a_parent_is_measured_but_counted_once(batch: Rollout
 @MANY
 @given(batches(branches=True), st.sampled_from(TWO_TURN + K_TURN), st.sampled_from([0.0, 0.25]))
 def test_equal_turn_rewards_leave_grpo(batch: RolloutBatch, assigner: MTGRPO, reward: float) -> None:
-    bare = replace(batch, turn_rewards=torch.full_like(batch.turn_rewards, reward))
+    bare = replace(batch, turn_rewards=torch.full_like(batch.turn_rewards, reward), turn_penalties=None)
     grpo = GRPO(ddof=assigner.ddof, eps=assigner.eps)
     torch.testing.assert_close(assigner(bare).advantages, grpo(bare).advantages, rtol=0, atol=1e-9)
 
