@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -50,9 +51,15 @@ def _credit_of(name: str) -> str:
 def _name(credit: Any) -> str:
     """Class path of an assigner, behind that of the one it wraps: AEM over GiGPO is another method than AEM."""
     if not isinstance(credit, Mapping):
-        return str(credit)
-    base = (credit.get("init_args") or {}).get("base")
-    return f"{_name(base)} in {credit['class_path']}" if base else str(credit["class_path"])
+        return _home(credit)
+    base, path = (credit.get("init_args") or {}).get("base"), _home(credit["class_path"])
+    return f"{_name(base)} in {path}" if base else path
+
+
+def _home(class_path: str) -> str:
+    """Where a class is defined: one that the package also exports has two class paths."""
+    cls = pkgutil.resolve_name(class_path)
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _differences(settings: Settings, recipe: Settings) -> list[str]:
@@ -77,7 +84,7 @@ def _leaves(settings: Settings, path: str) -> dict[str, Any]:
             for name, inner in value.items():
                 walk(f"{key}.{name}", inner)
         else:
-            flat[key] = value
+            flat[key] = _home(value) if key.endswith(".class_path") else value
 
     walk(path, value)
     return flat

@@ -52,8 +52,8 @@ def test_only_what_is_counted_makes_up_a_pool() -> None:
 
 
 def test_equal_values_are_standardized_to_exactly_zero() -> None:
-    # 0.1 is not a binary fraction: the mean of three differs from it in the last bit.
-    assert not ops.standardize(torch.tensor([0.1, 0.1, 0.1]), torch.tensor([0, 0, 0]), ddof=1).any()
+    # 0.9 is not a binary fraction: the mean of three differs from it in the last bit of a float32.
+    assert not ops.standardize(torch.tensor([0.9, 0.9, 0.9]), torch.tensor([0, 0, 0]), ddof=1).any()
 
 
 def test_values_that_are_not_finite_are_no_part_of_their_pool() -> None:

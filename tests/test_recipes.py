@@ -34,6 +34,15 @@ def test_what_is_missing_of_a_recipe_is_named() -> None:
         assert part in line
 
 
+def test_a_class_is_known_by_any_of_its_paths() -> None:
+    short = said("--model.credit", "A2TGPO", "--model.loss", "ClippedLoss")
+    long = said(
+        *("--model.credit", "lightning_agentrl.credit.a2tgpo.A2TGPO"),
+        *("--model.loss", "lightning_agentrl.losses.clipped.ClippedLoss"),
+    )
+    assert short == long is not None
+
+
 def test_a_wrapped_assigner_has_a_recipe_of_its_own() -> None:
     line = said("--model.credit", "AEM", "--model.credit.base", "A2TGPO")
     assert line is not None

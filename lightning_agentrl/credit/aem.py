@@ -13,6 +13,7 @@ from lightning_agentrl.credit.base import CreditAssigner, Reduce, at_least, one_
 from lightning_agentrl.credit.grpo import GRPO
 from lightning_agentrl.ops import (
     masked_mean,
+    masked_sum,
     owned_turns,
     per_token,
     pool_count,
@@ -111,11 +112,12 @@ class AEM(CreditAssigner):
             high = all_reduce(high.max()[None], "max").expand_as(high)
         span = high - low
         active = (span >= self.guard) & (span > 0)
-        position = (entropy - low) / torch.where(active, span, torch.ones_like(span))
+        # What is not counted, such as a copy of a masked turn, may lie outside of its pool's range.
+        position = ((entropy - low) / torch.where(active, span, torch.ones_like(span))).clamp(0, 1)
         weight = torch.where(active, torch.exp(-self.lam * position), torch.ones_like(span))
         total, count = pool_sum(weight, pools, counted), pool_count(pools, counted).to(weight.dtype)
         if self.scope == "batch":
-            sums = torch.stack([(weight * counted).sum(), counted.sum().to(weight.dtype)])
+            sums = torch.stack([masked_sum(weight, counted), counted.sum().to(weight.dtype)])
             total, count = (value.expand_as(weight) for value in all_reduce(sums).unbind())
         return torch.where(active, weight * count / total.clamp(min=1e-300), torch.ones_like(weight)), ~active
 

@@ -25,7 +25,8 @@ class GiGPO(CreditAssigner):
 
     Deviations: ``statistics="trajectory"`` takes the mean and std of A_E over trajectories, as the paper writes it;
     the released code takes them over turns (``statistics="step"``), so that long trajectories weigh more. States are
-    equal or not; the release's clusters of similar texts are left out.
+    equal or not; the release's clusters of similar texts are left out. Where all episodes of a group are equal, A_E is
+    0, penalties included; they still count in A_S.
     """
 
     step_weight: float = 1.0

@@ -50,8 +50,9 @@ class ReinforcePlusPlus(CreditAssigner):
         centered = torch.where(mask, returns - total / count.clamp(min=1), torch.zeros_like(returns))
         variance = all_reduce((centered**2).sum()[None])[0] / (count - 1).clamp(min=1)
         deviation = (variance + self.eps).sqrt()
-        # All returns of the batch equal: what is left of the subtraction is rounding.
-        informative = variance > torch.finfo(returns.dtype).eps
+        # All returns of the batch equal: what is left of the subtraction is rounding, some units of their last place.
+        size = all_reduce(torch.where(mask, returns, torch.zeros_like(returns)).abs().max()[None], "max")[0]
+        informative = variance > (8 * torch.finfo(returns.dtype).eps * size) ** 2
         advantages = torch.where(informative & mask, centered / deviation.clamp(min=1e-12), torch.zeros_like(centered))
         turns = torch.where(mask, batch.turn_ids, -1)
         return Credit(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lightning_agentrl.credit.aem import AEM
 from lightning_agentrl.credit.base import ReduceOp
+from lightning_agentrl.testing import rollouts
 from lightning_agentrl.types import RolloutBatch
 
 SCOPES = st.sampled_from(["group", "trajectory", "batch"])
@@ -58,7 +59,8 @@ def slowly(assigner: AEM, batch: RolloutBatch) -> Tensor:
             continue
         low, span = min(sample), max(sample) - min(sample)
         weights = [math.exp(-assigner.lam * (h - low) / span) for h in sample]
-        alpha = math.exp(-assigner.lam * (mean - low) / span) / (sum(weights) / len(weights))
+        place = min(max((mean - low) / span, 0.0), 1.0)  # a copied turn may lie outside of what is counted
+        alpha = math.exp(-assigner.lam * place) / (sum(weights) / len(weights))
         advantages[row, batch.turn_ids[row] == turn] *= alpha
     return advantages
 
@@ -161,3 +163,25 @@ def test_two_ranks_give_the_credit_of_one_in_every_scope(batch: RolloutBatch, as
 @given(batches(branches=True))
 def test_without_strength_the_base_is_returned_as_it_is(batch: RolloutBatch) -> None:
     assert torch.equal(AEM(lam=0.0)(batch).advantages, AEM().base(batch).advantages)
+
+
+def test_a_copy_of_a_masked_turn_stays_within_the_bounds() -> None:
+    # Row 1 copies row 0's first turn, and row 0 may not be trained: the copy, 0.2, lies below its pool's 1 … 1.11.
+    made = rollouts(
+        [[1, 1]] * 3,
+        [1, 0, 1],
+        parents=[-1, 0, -1],
+        inherited=[0, 5, 0],
+        entropies=[[0.2, 1.0], [0.2, 1.0], [1.05, 1.11]],
+    )
+    masked = replace(made, loss_mask=made.action_mask & torch.tensor([[False], [True], [True]]))
+    alpha = AEM()(masked).components["entropy factor"][masked.turn_mask]
+    assert alpha.min() > math.exp(-1)
+    assert alpha.max() < math.e
+
+
+def test_a_turn_without_entropy_never_spoils_the_batch() -> None:
+    # Span .001 around 1: a turn without a token, taken for 0, would weigh exp(1000).
+    made = rollouts([[1, 1, 0, 1]], [1.0], entropies=[[1.0, 1.001, 1.0005]])
+    whole, group = (AEM(scope=scope, guard=0.0)(made).components["entropy factor"] for scope in ("batch", "group"))
+    torch.testing.assert_close(whole, group)

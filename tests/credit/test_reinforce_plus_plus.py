@@ -173,3 +173,9 @@ def test_log_probs_are_asked_for_only_with_a_kl() -> None:
 def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must"):
         ReinforcePlusPlus(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("rewards", "expected"), [([3e-4, 0.0], 0.707107), ([10000.1, 10000.1], 0.0)])
+def test_what_counts_as_equal_depends_on_the_size_of_the_returns(rewards: list[float], expected: float) -> None:
+    found = ReinforcePlusPlus(eps=0.0)(rollouts([[1], [1]], rewards)).advantages[:, 2]
+    assert found.tolist() == pytest.approx([expected, -expected], abs=2e-6)
