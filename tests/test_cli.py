@@ -95,6 +95,7 @@ def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
         (["-c", "algorithm/a2tgpo", "--model.credit.init_args.normalize", "leave-one-out"], "set rescale to false"),
         (["--model.kl_estimator", "k1"], "k1+ has its value"),
         (["--model.aggregation_constant", "9"], "read with aggregation=constant"),
+        (["--model.aggregation", "constant", "--model.aggregation_constant", "0"], "must be positive"),
         (["--model.aggregation_rows", "all"], "sequence-mean or constant only"),
         (["--data.truncated_penalty", "1"], "read with truncated=penalize"),
         (["--data.overlong.limit", "4", "--data.overlong.buffer", "9"], "0 < buffer ≤ limit"),

@@ -12,6 +12,8 @@ def check_aggregation(aggregation: Aggregation, constant: float | None, rows: Di
             f"model.aggregation_constant is read with aggregation=constant, and only then; got "
             f"aggregation={aggregation} and aggregation_constant={constant}."
         )
+    if constant is not None and constant <= 0:
+        raise ValueError(f"model.aggregation_constant must be positive, got {constant}.")
     if aggregation == "token-mean" and rows == "all":
         raise ValueError("model.aggregation_rows=all is read with aggregation=sequence-mean or constant only.")
 

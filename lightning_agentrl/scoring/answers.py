@@ -81,7 +81,7 @@ def _appended(
         targets = part.probe_ids[:, None].expand(-1, ends, -1, -1)
         scored = part.probe_scored[:, None].expand(-1, ends, -1, -1) & (part.turn_ends >= 0)[..., None, None]
         predicting = logits.view(*shape, -1)[..., :-1, :]  # a copy's token j is predicted by what precedes it there
-        logprobs = torch.zeros(targets.shape, device=ids.device)
+        logprobs = torch.zeros(targets.shape, dtype=torch.float32, device=ids.device)
         logprobs[scored] = token_logprobs(predicting[scored], targets[scored], temperature)
         result[chosen] = masked_mean(logprobs, scored, -1).to(result)
     return result
@@ -146,7 +146,7 @@ def _separate(
             scored[line, start : start + length] = batch.probe_scored[row[entry], alias[entry]]
         logits = policy(input_ids=ids, use_cache=False).logits[:, :-1]
         wanted_here = scored[:, 1:]
-        logprobs = torch.zeros(wanted_here.shape, device=ids.device)
+        logprobs = torch.zeros(wanted_here.shape, dtype=torch.float32, device=ids.device)
         logprobs[wanted_here] = token_logprobs(logits[wanted_here], ids[:, 1:][wanted_here], temperature)
         result[row[chosen], end[chosen], alias[chosen]] = masked_mean(logprobs, wanted_here, 1).to(result)
     return result
