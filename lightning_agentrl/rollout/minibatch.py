@@ -14,7 +14,7 @@ from lightning_agentrl.types import RolloutBatch
 def cut(
     batch: RolloutBatch, *, ppo_epochs: int, minibatches: int, accumulate: int, rng: random.Random
 ) -> list[list[RolloutBatch]]:
-    """Optimizer steps of exactly ``accumulate`` micro-batches each, balanced by tokens that carry credit.
+    """Optimizer steps of equally many rows, each of ``accumulate`` micro-batches balanced by tokens that carry credit.
 
     Every row is in exactly one micro-batch per PPO epoch. Where there are too few rows, a micro-batch is one row
     whose loss mask is empty, so that every rank runs the same number of forwards.
@@ -22,8 +22,13 @@ def cut(
     return [
         [_rows(batch, micro) for micro in _balance(step, _costs(batch), accumulate)]
         for _ in range(ppo_epochs)
-        for step in _balance(rng.sample(range(len(batch)), len(batch)), _costs(batch), minibatches)
+        for step in _steps(rng.sample(range(len(batch)), len(batch)), minibatches)
     ]
+
+
+def _steps(rows: list[int], count: int) -> list[list[int]]:
+    """Equally many rows each, with credit or without: a step's weights are fixed by what is in it."""
+    return [rows[start::count] for start in range(count)]
 
 
 def _costs(batch: RolloutBatch) -> list[float]:

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import torch
 
+from lightning_agentrl.credit.apply import apply_credit
+from lightning_agentrl.credit.grpo import GRPO
 from lightning_agentrl.rollout.minibatch import cut
 from lightning_agentrl.testing import rollouts
 from lightning_agentrl.types import RolloutBatch
@@ -67,3 +69,12 @@ def test_rows_keep_their_tensors_together() -> None:
     for step in cut_up(collection(10), 1, 2, 2):
         for micro in step:
             torch.testing.assert_close(micro.rewards, micro.trajectory_ids.float())
+
+
+def test_rows_without_credit_are_spread_over_all_steps() -> None:
+    # Half the groups are flat: dealt by cost, their rows would pile up in one step and dilute its average.
+    batch = rollouts([[1]] * 32, [1, 0] * 8 + [1, 1] * 8, groups=[row // 2 for row in range(32)])
+    credited, _ = apply_credit(GRPO(), batch)
+    for seed in range(5):
+        steps = cut(credited, ppo_epochs=1, minibatches=8, accumulate=1, rng=random.Random(seed))
+        assert {len(micro) for step in steps for micro in step} == {4}
