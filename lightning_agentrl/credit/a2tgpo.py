@@ -71,7 +71,7 @@ class A2TGPO(CreditAssigner):
     eps: float = 0.0
     """Added to the standard deviations."""
     floor: float = 1e-3
-    """Least standard deviation of gains, in nats (or probability)."""
+    """Least standard deviation of gains, in nats; not read with ``gain="prob"``, whose gains may be of 1e-6."""
 
     def __post_init__(self) -> None:
         discount(self, self.gamma)
@@ -88,6 +88,10 @@ class A2TGPO(CreditAssigner):
     def requires(self) -> Signal:
         """Log-probs of the ground truth after each turn."""
         return Signal.ANSWER_LOGPROBS
+
+    @property
+    def _floor(self) -> float:
+        return self.floor if self.gain == "log" else 0.0
 
     @property
     def scales_clip(self) -> bool:
@@ -109,7 +113,7 @@ class A2TGPO(CreditAssigner):
             gains.counted.flatten(),
             ddof=self.ddof,
             eps=self.eps,
-            floor=self.floor,
+            floor=self._floor,
         ).view_as(gains.values)
         normed = torch.where(gains.exists, normed, torch.zeros_like(normed))  # n̂, [N, K]
         if self.normalize in OWN_FORMS:
@@ -152,8 +156,8 @@ class A2TGPO(CreditAssigner):
         used = counted & (others > 0)
         sums = torch.stack([(difference[used] ** 2).sum(), used.sum().to(difference.dtype)])
         square, number = all_reduce(sums).unbind()
-        sigma = (square / number.clamp(min=1)).sqrt().clamp(min=self.floor) + self.eps
-        return difference / sigma.clamp(min=1e-12)
+        sigma = (square / number.clamp(min=1)).sqrt().clamp(min=self._floor) + self.eps
+        return torch.where(sigma > 0, difference / sigma.clamp(min=1e-30), torch.zeros_like(difference))
 
     @staticmethod
     def _sampled_in(batch: RolloutBatch) -> Int[Tensor, "N K"]:
@@ -171,7 +175,7 @@ class A2TGPO(CreditAssigner):
         pools, counted = turn_pools(batch).flatten(), gains.counted.flatten()
         values = gains.values.flatten()
         size, spread = pool_count(pools, counted), pool_std(values, pools, counted, self.ddof)
-        usable = counted & (spread > self.floor)
+        usable = counted & (spread > self._floor)
         bonus = -pool_mean(values, pools, counted) / torch.where(usable, spread, torch.ones_like(spread))
         weight = torch.where(usable, 1 / size.clamp(min=1), torch.zeros_like(bonus)).view_as(gains.values)
         total = (bonus.view_as(weight) * weight).sum(0) / weight.sum(0).clamp(min=1e-12)  # [K]

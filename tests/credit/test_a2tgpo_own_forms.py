@@ -158,10 +158,11 @@ def loop(made: RolloutBatch, assigner: A2TGPO) -> torch.Tensor:
         less[i, t] = ahead[i, t] - sum(others) / len(others) if others else 0.0
         if others and author(i, t) == i:
             squares.append(less[i, t] ** 2)
-    sigma = max(math.sqrt(sum(squares) / max(len(squares), 1)), assigner.floor) + assigner.eps
+    floor = assigner.floor if assigner.gain == "log" else 0.0
+    sigma = max(math.sqrt(sum(squares) / max(len(squares), 1)), floor) + assigner.eps
     result = torch.zeros(made.turn_mask.shape, dtype=torch.float64)
     for (i, t), difference in less.items():
-        result[i, t] = assigner.alpha * difference / sigma
+        result[i, t] = assigner.alpha * difference / sigma if sigma else 0.0
         if t == first == 1:  # the first turn goes with the second
             result[i, 0] = result[i, 1]
     return result

@@ -163,3 +163,10 @@ def test_nothing_to_compare_earns_nothing(assigner: A2TGPO, made: RolloutBatch) 
 def test_impossible_settings_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"A2TGPO\.[\w=]+ (must|is not read)"):
         A2TGPO(**options)  # type: ignore[arg-type]
+
+
+def test_probability_gains_are_not_drowned_by_the_floor() -> None:
+    # exp(−13) ≈ 2e-6: gains of that size still give z = ±1.
+    made = rollouts([[1, 1], [1, 1]], [0.0, 0.0], answer_logprobs=[[-13.5, -13.0], [-13.5, -13.4]])
+    gain = A2TGPO(gain="prob")(made).components["information gain"]
+    torch.testing.assert_close(gain[:, 0], torch.tensor([1.0, -1.0]))
