@@ -44,7 +44,7 @@ class A2TGPO(CreditAssigner):
     ``normalize="leave-one-out"`` takes the siblings that have a process turn t. That is unbiased for what a turn does,
     but not for whether it happens: who answers instead is not charged the mean. ``"reached"`` takes all that came as
     far as turn t, 0 for those who answered there, and charges the answer turn too: then the baseline does not depend
-    on the action at all, and is unbiased for going on as well.
+    on the action at all, and is unbiased for going on as well, before the division and where there is a sibling.
 
     Deviations: Eq. 2–3 print probabilities, the released code takes log-probs; ``gain`` chooses. α is the release's,
     the paper has none (1). ``first_turn_gain=False`` gives the first turn no gain of its own, as the release does; its
