@@ -42,7 +42,8 @@ def run(algorithm: str, seed: int, epochs: int, prompts: int, out: Path, threads
     with (folder / "log.txt").open("w") as log:
         done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False)
     if done.returncode:
-        raise RuntimeError(f"{algorithm} with seed {seed} failed; see {folder / 'log.txt'}")
+        print(f"{algorithm} with seed {seed} failed; see {folder / 'log.txt'}", file=sys.stderr)
+        return {}
     events = EventAccumulator(str(folder / "agentrl" / "version_0"))
     events.Reload()
     reward = [point.value for point in events.Scalars("reward/mean")]
@@ -81,7 +82,9 @@ def main() -> None:
         print("| algorithm | reward, first → last 3 epochs | greedy success, before → after | seconds |")
         print("|---|---|---|---|")
         for algorithm in options.algorithms:
-            runs = [running[algorithm, seed].result() for seed in options.seeds]
+            runs = [result for seed in options.seeds if (result := running[algorithm, seed].result())]
+            if not runs:
+                continue
             reward = ", ".join(f"{r['reward_first']:.2f} → {r['reward_last']:.2f}" for r in runs)
             success = ", ".join(f"{r['success_before']:.2f} → {r['success_after']:.2f}" for r in runs)
             print(f"| {algorithm} | {reward} | {success} | {fmean(r['seconds'] for r in runs):.0f} |", flush=True)

@@ -130,7 +130,8 @@ class AgentRLCLI(LightningCLI):
         environment = self.datamodule.environment
         environment.prepare()
         # A cold start takes minutes, so what the assigner cannot use or get is refused before it.
-        check_signals(environment, environment.tasks("train"), self.model.requires | self.datamodule.branching.requires)
+        wanted = self.model.requires | self.datamodule.branching.requires
+        check_signals(environment, environment.tasks("train"), wanted, self.model.reads)
         self._settle_policy()
 
     def before_validate(self) -> None:

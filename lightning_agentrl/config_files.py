@@ -40,17 +40,29 @@ def find_config(name: str) -> Path:
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
-    """The command line with every ``-c NAME`` replaced by its file, and ``--print_config`` made to show help."""
+    """The command line with every ``-c NAME`` replaced by its file, and ``--print_config`` made to show help.
+
+    Raises:
+        ValueError: when a name means no file, or two of them are algorithms.
+    """
     result: list[str] = []
+    methods: list[str] = []
     expecting = False
     for argument in arguments:
-        if expecting:
-            result.append(str(find_config(argument)))
+        if expecting or argument.startswith("--config="):
+            name = argument.removeprefix("--config=")
+            path = find_config(name)
+            result.append(str(path) if expecting else f"--config={path}")
+            if path.resolve().parent == (config_root() / "algorithm").resolve():
+                methods.append(name)
         elif argument == "--print_config":
             result.append("--print_config=comments")  # each option with its help
-        elif argument.startswith("--config="):
-            result.append(f"--config={find_config(argument.removeprefix('--config='))}")
         else:
             result.append(argument)
         expecting = not expecting and argument in ("-c", "--config")
+    if len(methods) > 1:
+        raise ValueError(
+            f"{' and '.join(methods)} are each a whole method, and what the last one does not name would stay from the "
+            f"others. Give one, and change parts of it by options such as --model.credit."
+        )
     return result

@@ -19,6 +19,7 @@ from lightning_agentrl.rollout import bundle
 from lightning_agentrl.rollout.checks import (
     at_least,
     check_limit,
+    check_precision,
     check_ranks,
     check_sampling,
     check_signals,
@@ -102,6 +103,7 @@ class AgentRLDataModule(LightningDataModule):
         super().__init__()
         limits = Limits(max_turns, max_turn_tokens, max_model_len)
         self.collector = Collector(engine, environment, format, branching, limits, parity_tolerance)
+        self.longest = limits.longest
         self.environment = environment
         self.format = format
         self.branching = branching
@@ -113,7 +115,7 @@ class AgentRLDataModule(LightningDataModule):
         self.validation_temperature = validation_temperature
         self.success_by = success_by
         self.dynamic_sampling = dynamic_sampling
-        self.shaping = Shaping(truncated, truncated_penalty, overlong)
+        self.shaping = Shaping(truncated, truncated_penalty, overlong and overlong.within(limits.longest))
         self.answer_aliases: Aliases = answer_aliases
         self.save_rollouts_every = at_least(0, "save_rollouts_every", save_rollouts_every)
         self.seed = seed
@@ -130,6 +132,7 @@ class AgentRLDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read the tasks, so that bad data stops the run before a model is loaded."""
         trainer = self._trainer
+        check_precision(trainer)
         splits: tuple[Split, ...] = ("train", "validation") if stage == "fit" else ("validation",)
         for split in splits:
             self._tasks[split] = list(self.environment.tasks(split))
@@ -137,7 +140,8 @@ class AgentRLDataModule(LightningDataModule):
         check_limit(trainer, self.ppo_epochs * self.minibatches)
         check_validation(self.validation_temperature, self._learner.temperature, self.validation_samples)
         if stage == "fit":
-            check_signals(self.environment, self._tasks["train"], self._learner.requires | self.branching.requires)
+            wanted = self._learner.requires | self.branching.requires
+            check_signals(self.environment, self._tasks["train"], wanted, self._learner.reads)
         self.collector.prepare(self._learner.tokenizer, [task for split in splits for task in self._tasks[split]])
 
     def train_dataloader(self) -> DataLoader[RolloutBatch]:
@@ -187,8 +191,9 @@ class AgentRLDataModule(LightningDataModule):
                 minibatches=self.minibatches,
                 accumulate=trainer.accumulate_grad_batches,
                 rng=random.Random(stable_seed(self.seed, epoch, trainer.global_rank)),
+                drops_idle=learner.drops_idle,
             )
-            steps = learner.weigh(steps)
+            steps = learner.weigh(steps, self.longest)
         self.last["train"] = Collection("train", epoch, learner.policy_version, sampled.kept, batch)
         self._save_bundle(self.last["train"])
         seconds = clock.take()

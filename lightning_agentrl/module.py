@@ -21,11 +21,10 @@ from lightning_agentrl.losses.checks import check_aggregation, check_clip_scale
 from lightning_agentrl.losses.clipped import ClippedLoss
 from lightning_agentrl.losses.correction import ImportanceCorrection
 from lightning_agentrl.losses.kl import KLEstimator
-from lightning_agentrl.losses.objective import Objective
+from lightning_agentrl.losses.objective import Objective, scalars
 from lightning_agentrl.losses.weighing import weigh
-from lightning_agentrl.ops import masked_mean
 from lightning_agentrl.policy import Dtype, load_config, load_policy, load_tokenizer
-from lightning_agentrl.rollout.statistics import mean_over_ranks
+from lightning_agentrl.rollout.statistics import over_ranks, validation_means
 from lightning_agentrl.scoring import score
 from lightning_agentrl.scoring.signals import fill
 from lightning_agentrl.types import RolloutBatch, Signal
@@ -33,10 +32,6 @@ from lightning_agentrl.types import RolloutBatch, Signal
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-
-OUTLIERS = frozenset({"ratio", "mismatch", "correction_ratio_raw"})
-"""Diagnostics of a loss whose greatest value says more than their mean."""
 
 
 class AgentRLModule(LightningModule):
@@ -49,7 +44,8 @@ class AgentRLModule(LightningModule):
         optimizer: called with the policy's parameters.
         lr_scheduler: called with the optimizer, stepped once per epoch; none keeps the learning rate.
         aggregation: how token losses become one number; see `losses.base.aggregate`.
-        aggregation_constant: the divisor L of ``aggregation: constant``, in tokens.
+        aggregation_constant: the divisor L of ``aggregation: constant``, in tokens; none divides by the most that a
+            trajectory may say.
         aggregation_rows: what sequence-mean and constant average over: rows with a trained token, or all of them,
             branches that only lend their rewards included (APPO's 1/M).
         kl_coefficient: weight of the KL to the policy at the start of the run, at least 0; at 0 no reference is loaded.
@@ -136,6 +132,16 @@ class AgentRLModule(LightningModule):
         """What credit, loss and KL need."""
         return self.credit.requires | self.objective.requires
 
+    @property
+    def reads(self) -> Signal:
+        """What credit uses where the environment gives it."""
+        return self.credit.reads
+
+    @property
+    def drops_idle(self) -> bool:
+        """A KL moves rows without credit; nothing else does."""
+        return not self.objective.kl_coefficient
+
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Names and tensors of the policy's state, both halves of tied embeddings included."""
         for name, tensor in self._network.state_dict().items():
@@ -161,15 +167,15 @@ class AgentRLModule(LightningModule):
         self.record(metrics)
         return batch
 
-    def weigh(self, steps: Sequence[Sequence[RolloutBatch]]) -> list[list[RolloutBatch]]:
+    def weigh(self, steps: Sequence[Sequence[RolloutBatch]], longest: int) -> list[list[RolloutBatch]]:
         """Write ``loss_weights``, which sum to 1 over a step and all ranks."""
         return weigh(
             steps,
             self.aggregation,
-            self.aggregation_constant,
+            self.aggregation_constant or longest,
             self._all_reduce,
             divisor=self.aggregation_rows,
-            drop_idle=not self.objective.kl_coefficient,
+            drop_idle=self.drops_idle,
         )
 
     def record(self, metrics: Mapping[str, float]) -> None:
@@ -230,13 +236,9 @@ class AgentRLModule(LightningModule):
 
     def _log_policy(self, metrics: Mapping[str, Tensor], batch: RolloutBatch) -> None:
         """Means over trained tokens, and where outliers matter the greatest; every rank logs the same names."""
-        mask = batch.trainable
-        weight = max(int(mask.sum()), 1)
-        for name, values in metrics.items():
-            label = f"policy/{name}_mean" if name in OUTLIERS else f"policy/{name}"
-            self._log_epoch(label, masked_mean(values, mask), batch_size=weight)
-            if name in OUTLIERS:
-                self._log_epoch(f"policy/{name}_max", (values * mask).max(), reduce_fx="max")
+        weight = max(int(batch.trainable.sum()), 1)
+        for name, value, reduce in scalars(metrics, batch.trainable):
+            self._log_epoch(f"policy/{name}", value, batch_size=weight, reduce_fx=reduce)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient's norm before clipping."""
@@ -249,14 +251,7 @@ class AgentRLModule(LightningModule):
         self.success.update((batch.outcomes >= 1).float())
         rows = len(batch)
         self.log("val/success", self.success, on_step=False, on_epoch=True, batch_size=rows, prog_bar=True)
-        means = {
-            "reward": batch.rewards,
-            "turns": batch.turn_mask.sum(1).float(),
-            "tool_turns": batch.process_mask.sum(1).float(),
-            "truncated": batch.truncated.float(),
-            "tokens": batch.action_mask.sum(1).float(),
-        }
-        for name, values in means.items():
+        for name, values in validation_means(batch).items():
             self._log_epoch(f"val/{name}", values.mean(), batch_size=rows)
 
     def on_validation_epoch_end(self) -> None:
@@ -295,6 +290,6 @@ class AgentRLModule(LightningModule):
         self.log(name, value, on_step=False, on_epoch=True, batch_size=batch_size, reduce_fx=reduce_fx, sync_dist=True)
 
     def _log_recorded(self) -> None:
-        for name, value in mean_over_ranks(self._recorded).items():
+        for name, value in over_ranks(self._recorded).items():
             self.log(name, value, on_step=False, on_epoch=True, batch_size=1)
         self._recorded.clear()

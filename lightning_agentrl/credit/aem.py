@@ -60,6 +60,16 @@ class AEM(CreditAssigner):
         return Signal.ENTROPIES | self.base.requires
 
     @property
+    def reads(self) -> Signal:
+        """As the base does."""
+        return self.base.reads
+
+    @property
+    def wrapped(self) -> CreditAssigner:
+        """The base."""
+        return self.base
+
+    @property
     def scales_clip(self) -> bool:
         """As the base does."""
         return self.base.scales_clip

@@ -23,7 +23,7 @@ def apply_credit(
             finite.
     """
     name = type(assigner).__name__
-    batch.require(assigner.requires, name)
+    _require(assigner, batch)
     credit = assigner(batch, all_reduce=all_reduce)
     _check(credit, batch, name)
     mask = batch.trainable if credit.loss_mask is None else credit.loss_mask & batch.trainable
@@ -36,6 +36,13 @@ def apply_credit(
     )
     numbers = {**describe(credited), **credit.metrics}
     return credited, {f"credit/{key}": float(value) for key, value in numbers.items()}
+
+
+def _require(assigner: CreditAssigner, batch: RolloutBatch) -> None:
+    """What is missing is named by the innermost assigner that declared it."""
+    if assigner.wrapped is not None:
+        _require(assigner.wrapped, batch)
+    batch.require(assigner.requires, type(assigner).__name__)
 
 
 def _check(credit: Credit, batch: RolloutBatch, name: str) -> None:

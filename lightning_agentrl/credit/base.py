@@ -37,6 +37,16 @@ class CreditAssigner(ABC):
         return Signal.NONE
 
     @property
+    def reads(self) -> Signal:
+        """Signals that are used where the environment gives them, and missed by nobody where it does not."""
+        return Signal.NONE
+
+    @property
+    def wrapped(self) -> CreditAssigner | None:
+        """The assigner inside this one, if it is a wrapper."""
+        return None
+
+    @property
     def scales_clip(self) -> bool:
         """Whether the credit sets ``clip_scale``, which a loss without a clip range would ignore."""
         return False

@@ -46,16 +46,21 @@ class GiGPO(CreditAssigner):
 
     @property
     def requires(self) -> Signal:
-        """Anchor states and turn rewards."""
-        return Signal.STATE_KEYS | Signal.TURN_REWARDS
+        """Anchor states."""
+        return Signal.STATE_KEYS
+
+    @property
+    def reads(self) -> Signal:
+        """Turn rewards, which are part of the return."""
+        return Signal.TURN_REWARDS
 
     def __call__(self, batch: RolloutBatch, *, all_reduce: Reduce = one_rank) -> Credit:
         """Episode plus step credit."""
-        assert batch.turn_rewards is not None
         assert batch.state_keys is not None
         exists = batch.turn_mask
         last = exists & (torch.arange(exists.shape[1], device=exists.device) == exists.sum(1, keepdim=True) - 1)
-        rewards = torch.where(exists, batch.turn_rewards, torch.zeros_like(batch.turn_rewards))
+        given = batch.rewards.new_zeros(exists.shape) if batch.turn_rewards is None else batch.turn_rewards
+        rewards = torch.where(exists, given, torch.zeros_like(given))
         rewards = rewards + torch.where(last, batch.rewards[:, None], torch.zeros_like(rewards))  # ρ, [N, K]
         penalties = torch.zeros_like(rewards) if batch.turn_penalties is None else batch.turn_penalties
         episode = rewards.sum(1, keepdim=True)  # E, [N, 1]; without turns there is no action to credit

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lightning_agentrl.credit.base import CreditAssigner, Reduce, at_least, degrees, discount, one_rank
-from lightning_agentrl.ops import owned_turns, per_token, pool_index, standardize, suffix_sum
+from lightning_agentrl.ops import masked_mean, owned_turns, per_token, pool_index, standardize, suffix_sum
 from lightning_agentrl.types import Credit, RolloutBatch, Signal
 
 
@@ -19,8 +19,8 @@ class MTGRPO(CreditAssigner):
     """Outcome and turn rewards, standardised apart, then added (arXiv:2505.11821).
 
     ``two-turn`` is the paper's form. With A_T = z(reward of the first turn) and A_O = z(R), both over the group, tokens
-    up to the first tool result earn A_O + c·A_T and later ones A_O. A rollout without a tool call earns
-    z(first turn's reward + R) on every token; its share is logged, since it mixes two scales.
+    up to the first tool result earn A_O + c·A_T and later ones A_O; what later turns were given is not read. A rollout
+    without a tool call earns z(first turn's reward + R) on every token; its share is logged, since it mixes two scales.
 
     ``k-turn`` is our own generalisation to any number of turns: turn t earns z(R) + c·Σ_{l≥t} γ^{l−t} z_l, where z_l
     compares the rewards of turn l over the siblings that have such a turn (fewer than two: 0).
@@ -74,7 +74,10 @@ class MTGRPO(CreditAssigner):
         return Credit(
             advantages=per_token(outcome + turn, batch.turn_ids),
             components={"outcome": outcome, "turn reward": turn},
-            metrics={"no_call_share": 1 - calls.float().mean()},
+            metrics={
+                "no_call_share": 1 - calls.float().mean(),
+                "rewarded_turn_share": masked_mean((rewards != 0).to(outcome.dtype), batch.turn_mask),
+            },
         )
 
     def _turns(self, batch: RolloutBatch, rewards: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:

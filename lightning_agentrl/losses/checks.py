@@ -7,10 +7,10 @@ from lightning_agentrl.losses.base import Aggregation, Divisor, PolicyLoss
 
 def check_aggregation(aggregation: Aggregation, constant: float | None, rows: Divisor) -> None:
     """A divisor is read where something divides by it."""
-    if (aggregation == "constant") != (constant is not None):
+    if aggregation != "constant" and constant is not None:
         raise ValueError(
-            f"model.aggregation_constant is read with aggregation=constant, and only then; got "
-            f"aggregation={aggregation} and aggregation_constant={constant}."
+            f"model.aggregation_constant is read with aggregation=constant only; got aggregation={aggregation} and "
+            f"aggregation_constant={constant}."
         )
     if constant is not None and constant <= 0:
         raise ValueError(f"model.aggregation_constant must be positive, got {constant}.")

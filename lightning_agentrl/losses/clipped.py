@@ -59,9 +59,12 @@ class ClippedLoss(PolicyLoss):
         if self.keep_gradient:
             clipped = torch.where(ratio > high, ratio * (high / ratio.detach()), clipped)
         loss = torch.maximum(-batch.advantages * ratio, -batch.advantages * clipped)
+        more = {}
         if self.dual_clip is not None:
             capped = torch.minimum(loss, -batch.advantages * self.dual_clip)
+            binds = (batch.advantages < 0) & (capped < loss)
             loss = torch.where(batch.advantages < 0, capped, loss)
+            more["dual_clip_fraction"] = binds.float()
         outside = ratio.detach() != clipped.detach()
         if self.keep_gradient:
             outside = outside & ~((ratio.detach() > high) & (batch.advantages > 0))
@@ -71,6 +74,7 @@ class ClippedLoss(PolicyLoss):
             # A clipped token loses its gradient only on the side where clipping binds for its advantage.
             "clip_fraction": (outside & (loss.detach() > (-batch.advantages * ratio).detach())).float(),
             "approx_kl": ratio.detach() - 1 - logs.detach(),
+            **more,
         }
         return torch.where(batch.trainable, loss, torch.zeros_like(loss)), metrics
 

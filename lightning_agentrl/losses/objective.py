@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lightning_agentrl.losses.base import PolicyLoss
 from lightning_agentrl.losses.correction import ImportanceCorrection
 from lightning_agentrl.losses.kl import KLEstimator, kl_estimate
+from lightning_agentrl.ops import masked_mean
 from lightning_agentrl.types import Metrics, RolloutBatch, Signal
+
+OUTLIERS = frozenset({"ratio", "mismatch", "correction_ratio_raw"})
+"""Diagnostics whose greatest value says more than their mean."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Objective:
 
     def __call__(self, logprobs: Float[Tensor, "N T"], batch: RolloutBatch) -> tuple[Float[Tensor, "N T"], Metrics]:
         """Unreduced loss of each token, 0 off the loss mask, and [N, T] diagnostics."""
+        batch.require(self.loss.requires, type(self.loss).__name__)
         losses, metrics = self.loss(logprobs, batch)
         # The engine sampled with the weights at collection: compare it with the trainer's opinion at that time.
         at_collection = logprobs.detach() if batch.old_logprobs is None else batch.old_logprobs
@@ -47,8 +54,19 @@ class Objective:
             weights, raw = self.correction(at_collection, batch)
             losses, metrics = losses * weights, {**metrics, **raw}
         if self.kl_coefficient:
+            batch.require(Signal.REF_LOGPROBS, "model.kl_coefficient")
             assert batch.ref_logprobs is not None
             kl = kl_estimate(self.kl_estimator, logprobs, batch.ref_logprobs)
             kl = torch.where(batch.trainable, kl, torch.zeros_like(kl))
             losses, metrics = losses + self.kl_coefficient * kl, {**metrics, "kl": kl.detach()}
         return losses, metrics
+
+
+def scalars(
+    metrics: Mapping[str, Tensor], mask: Bool[Tensor, "N T"]
+) -> Iterator[tuple[str, Tensor, Literal["mean", "max"]]]:
+    """Diagnostics as named numbers: means over trained tokens, and of outliers the greatest value too."""
+    for name, values in metrics.items():
+        yield f"{name}_mean" if name in OUTLIERS else name, masked_mean(values, mask), "mean"
+        if name in OUTLIERS:
+            yield f"{name}_max", (values * mask).max(), "max"

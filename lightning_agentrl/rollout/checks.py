@@ -41,6 +41,15 @@ def check_ranks(trainer: Trainer, prompts_per_epoch: int, tasks: dict[Split, lis
         )
 
 
+def check_precision(trainer: Trainer) -> None:
+    """Half precision of everything would hand the loss rounded masks and weights, and lose small updates."""
+    if str(trainer.precision) in ("bf16-true", "16-true"):
+        raise ValueError(
+            f"trainer.precision={trainer.precision} rounds the weights themselves, and steps of 1e-6 vanish in them. "
+            f"Use bf16-mixed, or model.dtype=bfloat16 with LoRA."
+        )
+
+
 def check_limit(trainer: Trainer, steps: int) -> None:
     """A collection is trained whole."""
     micro_batches = steps * trainer.accumulate_grad_batches
@@ -64,9 +73,21 @@ def check_validation(validation: float, rollout: float, samples: int) -> None:
         rank_zero_warn("Greedy validation repeats the same trajectory data.validation_samples times.")
 
 
-def check_signals(environment: Environment, tasks: Sequence[Task], wanted: Signal) -> None:
-    """Refuse what the credit assigner could not use, or cannot get."""
-    if environment.gives_turn_rewards and Signal.TURN_REWARDS not in wanted:
+def check_signals(environment: Environment, tasks: Sequence[Task], wanted: Signal, read: Signal) -> None:
+    """Refuse what the credit assigner could not use, or cannot get.
+
+    Args:
+        environment: that is asked.
+        tasks: of training.
+        wanted: signals without which the run makes no sense.
+        read: signals that are used where there are any.
+    """
+    if environment.gives_turn_rewards is False and Signal.TURN_REWARDS in wanted:
+        raise ValueError(
+            "The chosen credit assigner compares rewards of turns, and the environment gives none. Set "
+            "data.environment.init_args.turn_reward (algorithm/mt_grpo does), or choose an assigner of outcomes."
+        )
+    if environment.gives_turn_rewards and Signal.TURN_REWARDS not in wanted | read:
         raise ValueError(
             "The environment gives rewards or penalties to turns, which the chosen credit assigner does not read. "
             "Choose MTGRPO or GiGPO, or set turn_reward and invalid_call_penalty to 0."

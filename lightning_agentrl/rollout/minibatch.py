@@ -12,15 +12,22 @@ from lightning_agentrl.types import RolloutBatch
 
 
 def cut(
-    batch: RolloutBatch, *, ppo_epochs: int, minibatches: int, accumulate: int, rng: random.Random
+    batch: RolloutBatch,
+    *,
+    ppo_epochs: int,
+    minibatches: int,
+    accumulate: int,
+    rng: random.Random,
+    drops_idle: bool = True,
 ) -> list[list[RolloutBatch]]:
-    """Optimizer steps of equally many rows, each of ``accumulate`` micro-batches balanced by tokens that carry credit.
+    """Optimizer steps of equally many rows, each of ``accumulate`` micro-batches balanced by the tokens they compute.
 
     Every row is in exactly one micro-batch per PPO epoch. Where there are too few rows, a micro-batch is one row
     whose loss mask is empty, so that every rank runs the same number of forwards.
     """
+    costs = _costs(batch, drops_idle)
     return [
-        [_rows(batch, micro) for micro in _balance(step, _costs(batch), accumulate)]
+        [_rows(batch, micro) for micro in _balance(step, costs, accumulate)]
         for _ in range(ppo_epochs)
         for step in _steps(rng.sample(range(len(batch)), len(batch)), minibatches)
     ]
@@ -31,13 +38,13 @@ def _steps(rows: list[int], count: int) -> list[list[int]]:
     return [rows[start::count] for start in range(count)]
 
 
-def _costs(batch: RolloutBatch) -> list[float]:
-    """Tokens of a row; a row without credit is nearly free because the learner may leave it out."""
+def _costs(batch: RolloutBatch, drops_idle: bool) -> list[float]:
+    """Tokens of a row; one that the learner leaves out is nearly free."""
     tokens = batch.attention_mask.sum(1)
-    if batch.advantages is None:
-        return [float(count) for count in tokens.tolist()]
-    carries = ((batch.advantages != 0) & batch.trainable).any(1)
-    return torch.where(carries, tokens.float(), torch.full_like(tokens, 1e-3, dtype=torch.float32)).tolist()
+    used = batch.trainable
+    if drops_idle and batch.advantages is not None:
+        used = used & (batch.advantages != 0)
+    return torch.where(used.any(1), tokens.float(), torch.full_like(tokens, 1e-3, dtype=torch.float32)).tolist()
 
 
 def _balance(rows: list[int], costs: list[float], parts: int) -> list[list[int]]:

@@ -31,6 +31,11 @@ class Limits:
     max_model_len: int
     """Tokens of prompt, actions and observations together."""
 
+    @property
+    def longest(self) -> int:
+        """Most tokens that the policy may say in a trajectory."""
+        return min(self.max_turns * self.max_turn_tokens, self.max_model_len)
+
     def __post_init__(self) -> None:
         for name in ("max_turns", "max_turn_tokens", "max_model_len"):
             if getattr(self, name) < 1:

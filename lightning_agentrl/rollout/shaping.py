@@ -21,22 +21,33 @@ class Overlong:
     0 up to ``limit`` − ``buffer`` sampled tokens, then down by 1 / ``buffer`` per token, not below ``floor``.
     """
 
-    limit: int
-    """L_max: sampled tokens at which the penalty reaches −1."""
     buffer: int
     """L_cache: tokens before the limit over which it grows."""
+    limit: int | None = None
+    """L_max: sampled tokens at which the penalty reaches −1; null takes the most that a trajectory may say."""
     floor: float | None = -1.0
     """Least value; null lets it go on falling behind the limit."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.buffer <= self.limit or (self.floor is not None and self.floor >= 0):
+        ordered = self.buffer > 0 and (self.limit is None or self.buffer <= self.limit)
+        if not ordered or (self.floor is not None and self.floor >= 0):
             raise ValueError(
-                f"overlong needs 0 < buffer ≤ limit and a negative floor, got buffer={self.buffer}, "
+                f"data.overlong needs 0 < buffer ≤ limit and a negative floor, got buffer={self.buffer}, "
                 f"limit={self.limit}, floor={self.floor}."
             )
 
+    def within(self, longest: int) -> Overlong:
+        """The setting with a limit that a trajectory of at most ``longest`` sampled tokens can come near to."""
+        if self.limit is not None and self.limit - self.buffer >= longest:
+            raise ValueError(
+                f"data.overlong never acts: it starts at {self.limit - self.buffer} tokens, and a trajectory may say "
+                f"{longest}. Lower data.overlong.limit, or leave it out."
+            )
+        return replace(self, limit=longest if self.limit is None else self.limit)
+
     def __call__(self, lengths: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
         """What to add to the rewards of rollouts with so many sampled tokens."""
+        assert self.limit is not None
         penalty = ((self.limit - self.buffer - lengths) / self.buffer).clamp(max=0.0)
         return penalty if self.floor is None else penalty.clamp(min=self.floor)
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from statistics import fmean, pstdev
 
 import torch
+from torch import Tensor
 
-from lightning_agentrl.types import Trajectory
+from lightning_agentrl.types import RolloutBatch, Trajectory
+
+TOTALS = frozenset(
+    {
+        "rollout/generated_tokens",
+        "rollout/tokens_per_second",
+        *(f"credit/{name}" for name in ("invalid_rewards", "lone_rollouts", "empty_actions", "missing_gains")),
+        "credit/invalid_entropies",
+    }
+)
+"""Numbers of a rank that add up over ranks."""
 
 
 def summarize(trajectories: Sequence[Trajectory]) -> dict[str, float]:
@@ -39,17 +50,25 @@ def summarize(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     }
 
 
-def mean_over_ranks(numbers: Mapping[str, float]) -> dict[str, float]:
-    """Means over the ranks that have the number, since that depends on what they saw. Every rank calls this."""
+def over_ranks(numbers: Mapping[str, float]) -> dict[str, float]:
+    """One number per name for all ranks: the sum of totals, the extreme of extremes, otherwise the mean.
+
+    Over the ranks that have the number, since that depends on what they saw. Every rank calls this.
+    """
     ranks: list[Mapping[str, float] | None] = [numbers]
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         ranks = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(ranks, dict(numbers))
     held = [rank for rank in ranks if rank]
-    return {
-        name: fmean(rank[name] for rank in held if name in rank)
-        for name in sorted({name for rank in held for name in rank})
-    }
+    names = sorted({name for rank in held for name in rank})
+    return {name: _joined(name, [rank[name] for rank in held if name in rank]) for name in names}
+
+
+def _joined(name: str, values: Sequence[float]) -> float:
+    if name in TOTALS:
+        return sum(values)
+    extremes: dict[str, Callable[[Sequence[float]], float]] = {"max": max, "min": min}
+    return extremes.get(name.rsplit("_", 1)[-1], fmean)(values)
 
 
 def stop_shares(trajectories: Sequence[Trajectory]) -> dict[str, float]:
@@ -65,6 +84,17 @@ def success_by(trajectories: Sequence[Trajectory], key: str) -> dict[str, float]
         if key in trajectory.task.meta:
             split[str(trajectory.task.meta[key])].append(trajectory.outcome >= 1)
     return {value: fmean(successes) for value, successes in sorted(split.items())}
+
+
+def validation_means(batch: RolloutBatch) -> dict[str, Tensor]:
+    """Numbers of validation rollouts whose mean is logged, each [N]."""
+    return {
+        "reward": batch.rewards,
+        "turns": batch.turn_mask.sum(1).float(),
+        "tool_turns": batch.process_mask.sum(1).float(),
+        "truncated": batch.truncated.float(),
+        "tokens": batch.action_mask.sum(1).float(),
+    }
 
 
 def _cache_share(trajectories: Sequence[Trajectory]) -> float:

@@ -144,9 +144,10 @@ def _separate(
             ids[line, :start] = batch.input_ids[row[entry], :start]
             ids[line, start : start + length] = batch.probe_ids[row[entry], alias[entry]]
             scored[line, start : start + length] = batch.probe_scored[row[entry], alias[entry]]
-        logits = policy(input_ids=ids, use_cache=False).logits[:, :-1]
-        wanted_here = scored[:, 1:]
+        first = int(scored.any(0).nonzero()[0])  # at least 1: a probe has a context
+        logits = policy(input_ids=ids, use_cache=False, logits_to_keep=width - first + 1).logits[:, :-1]
+        wanted_here = scored[:, first:]
         logprobs = torch.zeros(wanted_here.shape, dtype=torch.float32, device=ids.device)
-        logprobs[wanted_here] = token_logprobs(logits[wanted_here], ids[:, 1:][wanted_here], temperature)
+        logprobs[wanted_here] = token_logprobs(logits[wanted_here], ids[:, first:][wanted_here], temperature)
         result[row[chosen], end[chosen], alias[chosen]] = masked_mean(logprobs, wanted_here, 1).to(result)
     return result

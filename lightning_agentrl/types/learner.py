@@ -43,6 +43,14 @@ class Learner(Protocol):
     def requires(self) -> Signal:
         """Union of what credit, loss and the rest need."""
 
+    @property
+    def reads(self) -> Signal:
+        """Signals that are used where the environment gives them."""
+
+    @property
+    def drops_idle(self) -> bool:
+        """Whether `weigh` leaves out rows without credit, so that they cost nothing."""
+
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Hugging Face names and full tensors, both halves of tied embeddings; the same count on every rank."""
 
@@ -52,8 +60,11 @@ class Learner(Protocol):
     def assign(self, batch: RolloutBatch) -> RolloutBatch:
         """The batch with advantages, clip scale, loss mask and components filled in."""
 
-    def weigh(self, steps: Sequence[Sequence[RolloutBatch]]) -> list[list[RolloutBatch]]:
-        """The micro-batches with ``loss_weights``, which sum to 1 over one optimizer step across all ranks."""
+    def weigh(self, steps: Sequence[Sequence[RolloutBatch]], longest: int) -> list[list[RolloutBatch]]:
+        """The micro-batches with ``loss_weights``, which sum to 1 over one optimizer step across all ranks.
+
+        ``longest``: most tokens that the policy may say in a trajectory, in case something divides by it.
+        """
 
     def record(self, metrics: Mapping[str, float]) -> None:
         """Hand over numbers about a collection; the module logs them."""

@@ -149,7 +149,8 @@ def test_the_clip_scale_of_the_base_is_kept() -> None:
 
 
 def test_the_signals_of_the_base_are_asked_for_too() -> None:
-    assert AEM(base=GiGPO()).requires == Signal.ENTROPIES | Signal.STATE_KEYS | Signal.TURN_REWARDS
+    assert AEM(base=GiGPO()).requires == Signal.ENTROPIES | Signal.STATE_KEYS
+    assert AEM(base=GiGPO()).reads == Signal.TURN_REWARDS
 
 
 def test_a_negative_guard_is_refused() -> None:

@@ -237,7 +237,7 @@ def test_contradictory_settings_stop_before_anything_loads(options: dict[str, An
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"temperature": 0.0}, "greater than 0"), ({"aggregation": "constant"}, "aggregation_constant")],
+    [({"temperature": 0.0}, "greater than 0"), ({"aggregation_constant": 9.0}, "read with aggregation=constant")],
 )
 def test_contradictory_model_settings_stop_before_anything_loads(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -79,7 +79,7 @@ def cut_and_weigh(module: AgentRLModule, batch: RolloutBatch, accumulate: int, s
     if kl:  # an old policy that is not the present one, so that ratios are not 1
         scored = replace(scored, old_logprobs=scored.old_logprobs + 0.1 * scored.action_mask)  # type: ignore[operator]
     steps = cut(scored, ppo_epochs=1, minibatches=1, accumulate=accumulate, rng=random.Random(seed))
-    return module.weigh(steps)
+    return module.weigh(steps, longest=7)
 
 
 @pytest.mark.parametrize("aggregation", ["token-mean", "sequence-mean", "constant"])

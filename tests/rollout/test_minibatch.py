@@ -51,6 +51,24 @@ def test_micro_batches_are_balanced_by_tokens_that_carry_credit() -> None:
     assert loads == [40, 40]
 
 
+def test_rows_without_credit_cost_their_tokens_where_a_kl_moves_them() -> None:
+    batch = rollouts([[40], [10], [10], [10], [10], [40], [40]], rewards=[0.0] * 7)
+    advantages = batch.action_mask.float()
+    advantages[5:] = 0
+    credited = replace(batch, advantages=advantages, loss_mask=batch.action_mask)
+    (step,) = cut(credited, ppo_epochs=1, minibatches=1, accumulate=2, rng=random.Random(0), drops_idle=False)
+    assert [int(micro.action_mask.sum()) for micro in step] == [80, 80]
+
+
+def test_rows_that_nothing_trains_are_nearly_free_all_the_same() -> None:
+    batch = rollouts([[40], [10], [10], [10], [10], [40]], rewards=[0.0] * 6)
+    trained = batch.action_mask.clone()
+    trained[5] = False
+    credited = replace(batch, advantages=batch.action_mask.float(), loss_mask=trained)
+    (step,) = cut(credited, ppo_epochs=1, minibatches=1, accumulate=2, rng=random.Random(0), drops_idle=False)
+    assert [int(micro.trainable.sum()) for micro in step] == [40, 40]
+
+
 def test_passes_differ_in_order_and_repeat_with_the_seed() -> None:
     def members() -> list[list[int]]:
         return [step[0].trajectory_ids.tolist() for step in cut_up(collection(12), 2, 2, 1)]

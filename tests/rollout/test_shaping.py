@@ -27,13 +27,13 @@ def batch() -> RolloutBatch:
 @pytest.mark.parametrize(("floor", "longest"), [(-1.0, -1.0), (None, -1.126953)])
 def test_the_overlong_penalty_of_dapo(floor: float | None, longest: float) -> None:
     # 0 up to 20480 − 4096 = 16384; −2048 / 4096; −1 at the limit; −4616 / 4096 behind it unless floored.
-    penalty = Overlong(20480, 4096, floor)(LENGTHS)
+    penalty = Overlong(4096, 20480, floor)(LENGTHS)
     assert penalty.tolist() == pytest.approx([0, 0, -0.5, -1, longest], abs=1e-6)  # printed with 6 digits
 
 
 def test_length_counts_sampled_tokens_over_all_turns() -> None:
     # limit 8, buffer 4: 6 tokens lose 2 / 4 and 8 lose 1; prompt and observations are not counted.
-    shaped = Shaping(overlong=Overlong(8, 4))(batch())
+    shaped = Shaping(overlong=Overlong(4, 8))(batch())
     assert shaped.rewards.tolist() == [1, 0, 0.5, -1]
 
 
@@ -56,12 +56,12 @@ def test_truncated_rollouts_can_be_left_out_of_the_loss() -> None:
 
 
 def test_penalties_of_length_and_truncation_add_up() -> None:
-    shaped = Shaping("penalize", 0.25, Overlong(8, 4))(batch())
+    shaped = Shaping("penalize", 0.25, Overlong(4, 8))(batch())
     assert shaped.rewards.tolist() == [1, 0, 0.5, -1.25]
 
 
 def test_raw_outcomes_stay_as_they_are() -> None:
-    shaped = Shaping("penalize", 0.25, Overlong(8, 4))(batch())
+    shaped = Shaping("penalize", 0.25, Overlong(4, 8))(batch())
     assert shaped.outcomes.tolist() == [1, 1, 1, 1]
 
 
@@ -115,4 +115,14 @@ def test_settings_that_contradict_each_other_are_refused(options: dict[str, Any]
 @pytest.mark.parametrize(("limit", "buffer", "floor"), [(8, 0, -1.0), (8, 9, -1.0), (0, 0, -1.0), (8, 4, 0.5)])
 def test_impossible_overlong_settings_are_refused(limit: int, buffer: int, floor: float) -> None:
     with pytest.raises(ValueError, match="0 < buffer ≤ limit"):
-        Overlong(limit, buffer, floor)
+        Overlong(buffer, limit, floor)
+
+
+def test_the_overlong_limit_follows_the_limits_of_a_trajectory() -> None:
+    assert Overlong(4).within(10) == Overlong(4, 10)
+    assert Overlong(4, 8).within(10) == Overlong(4, 8)
+    assert Overlong(4, 12).within(10) == Overlong(4, 12)  # starts at 8 tokens, so it acts
+    with pytest.raises(ValueError, match="never acts: it starts at 10 tokens, and a trajectory may say 10"):
+        Overlong(4, 14).within(10)
+    with pytest.raises(ValueError, match="0 < buffer ≤ limit"):
+        Overlong(11).within(10)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from lightning_agentrl.rollout.statistics import mean_over_ranks, summarize
+from lightning_agentrl.rollout.statistics import over_ranks, summarize
 from lightning_agentrl.types import Reward, Segment, Task, Trajectory, Turn
 
 
@@ -31,14 +31,15 @@ def test_without_any_finite_reward_the_mean_is_zero() -> None:
 
 
 def test_one_rank_keeps_its_numbers() -> None:
-    assert mean_over_ranks({"b": 2.0, "a": 1.0}) == {"a": 1.0, "b": 2.0}
+    assert over_ranks({"b": 2.0, "a": 1.0}) == {"a": 1.0, "b": 2.0}
 
 
 def two_ranks(rank: int, port: int, results: str) -> None:
     """Rank 1 saw something that rank 0 did not."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    found = mean_over_ranks({"both": float(rank)} if rank == 0 else {"both": float(rank), "one": 7.0})
+    mine = {"both": float(rank), "rollout/length_max": 5.0 - rank, "credit/lone_rollouts": 3.0}
+    found = over_ranks(mine if rank == 0 else {**mine, "one": 7.0})
     (Path(results) / f"{rank}.json").write_text(json.dumps(found))
     torch.distributed.destroy_process_group()
 
@@ -49,4 +50,9 @@ def test_ranks_may_have_seen_different_things(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(two_ranks, (port, str(tmp_path)), nprocs=2)
     for rank in range(2):
-        assert json.loads((tmp_path / f"{rank}.json").read_text()) == {"both": 0.5, "one": 7.0}
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == {
+            "both": 0.5,
+            "one": 7.0,
+            "rollout/length_max": 5.0,
+            "credit/lone_rollouts": 6.0,
+        }
