@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -15,28 +16,21 @@ from lightning_agentrl.branching.independent import Independent
 from lightning_agentrl.engines.base import RolloutEngine
 from lightning_agentrl.environments.base import Environment, Split
 from lightning_agentrl.formats.base import ChatFormat
-from lightning_agentrl.rollout import bundle
-from lightning_agentrl.rollout.checks import (
-    at_least,
-    check_limit,
-    check_precision,
-    check_ranks,
-    check_sampling,
-    check_signals,
-    check_validation,
-)
+from lightning_agentrl.rollout import bundle, checks
 from lightning_agentrl.rollout.collate import collate
 from lightning_agentrl.rollout.collector import Collection, Collector, Place
 from lightning_agentrl.rollout.dynamic_sampling import DynamicSampling, Sampled, refill
+from lightning_agentrl.rollout.jobs import Job, Limits, stable_seed
 from lightning_agentrl.rollout.loader import sized_loader
 from lightning_agentrl.rollout.minibatch import cut
 from lightning_agentrl.rollout.phases import PhaseClock
-from lightning_agentrl.rollout.probes import Aliases, with_probes
+from lightning_agentrl.rollout.preparation import Preparation, Prepared, joined_up
+from lightning_agentrl.rollout.probes import Aliases
 from lightning_agentrl.rollout.prompts import PromptOrder
-from lightning_agentrl.rollout.sampler import Job, Limits, stable_seed
-from lightning_agentrl.rollout.shaping import Overlong, Shaping, Truncated, without_weight
-from lightning_agentrl.rollout.statistics import stop_shares, success_by, summarize
-from lightning_agentrl.types import Learner, RolloutBatch, Signal, Task, Trajectory
+from lightning_agentrl.rollout.shaping import Overlong, Shaping, Truncated
+from lightning_agentrl.rollout.stages import check_schedule, post_hoc, stages
+from lightning_agentrl.rollout.statistics import shaped, summarize, validation_numbers
+from lightning_agentrl.types import Learner, RolloutBatch, Task, Trajectory
 
 
 class AgentRLDataModule(LightningDataModule):
@@ -107,19 +101,19 @@ class AgentRLDataModule(LightningDataModule):
         self.environment = environment
         self.format = format
         self.branching = branching
-        self.prompts_per_epoch = at_least(1, "prompts_per_epoch", prompts_per_epoch)
-        self.group_size = at_least(2, "group_size", group_size, "a group baseline compares siblings")
-        self.ppo_epochs = at_least(1, "ppo_epochs", ppo_epochs)
-        self.minibatches = at_least(1, "minibatches", minibatches)
-        self.validation_samples = at_least(1, "validation_samples", validation_samples)
+        self.prompts_per_epoch = checks.at_least(1, "prompts_per_epoch", prompts_per_epoch)
+        self.group_size = checks.at_least(2, "group_size", group_size, "a group baseline compares siblings")
+        self.ppo_epochs = checks.at_least(1, "ppo_epochs", ppo_epochs)
+        self.minibatches = checks.at_least(1, "minibatches", minibatches)
+        self.validation_samples = checks.at_least(1, "validation_samples", validation_samples)
         self.validation_temperature = validation_temperature
         self.success_by = success_by
         self.dynamic_sampling = dynamic_sampling
         self.shaping = Shaping(truncated, truncated_penalty, overlong and overlong.within(limits.longest))
         self.answer_aliases: Aliases = answer_aliases
-        self.save_rollouts_every = at_least(0, "save_rollouts_every", save_rollouts_every)
+        self.save_rollouts_every = checks.at_least(0, "save_rollouts_every", save_rollouts_every)
         self.seed = seed
-        check_sampling(top_p, top_k, min_p)
+        checks.check_sampling(top_p, top_k, min_p)
         self.last: dict[Split, Collection] = {}
         self._tasks: dict[Split, list[Task]] = {}
 
@@ -132,16 +126,18 @@ class AgentRLDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read the tasks, so that bad data stops the run before a model is loaded."""
         trainer = self._trainer
-        check_precision(trainer)
+        checks.check_precision(trainer)
         splits: tuple[Split, ...] = ("train", "validation") if stage == "fit" else ("validation",)
         for split in splits:
             self._tasks[split] = list(self.environment.tasks(split))
-        check_ranks(trainer, self.prompts_per_epoch, self._tasks)
-        check_limit(trainer, self.ppo_epochs * self.minibatches)
-        check_validation(self.validation_temperature, self._learner.temperature, self.validation_samples)
+        checks.check_ranks(trainer, self.prompts_per_epoch, self._tasks)
+        checks.check_limit(trainer, self.ppo_epochs * self.minibatches)
+        checks.check_validation(self.validation_temperature, self._learner.temperature, self.validation_samples)
         if stage == "fit":
+            prompts = self.prompts_per_epoch // trainer.world_size
+            check_schedule(self.branching, self.group_size, prompts, self.minibatches, self.ppo_epochs)
             wanted = self._learner.requires | self.branching.requires
-            check_signals(self.environment, self._tasks["train"], wanted, self._learner.reads)
+            checks.check_signals(self.environment, self._tasks["train"], wanted, self._learner.reads)
         self.collector.prepare(self._learner.tokenizer, [task for split in splits for task in self._tasks[split]])
 
     def train_dataloader(self) -> DataLoader[RolloutBatch]:
@@ -173,40 +169,64 @@ class AgentRLDataModule(LightningDataModule):
     # --- a collection -------------------------------------------------------------------------------------------
 
     def _train(self) -> Iterator[RolloutBatch]:
-        learner, trainer, clock = self._learner, self._trainer, self.clock
-        epoch = trainer.current_epoch
+        learner, epoch = self._learner, self._trainer.current_epoch
+        rng = random.Random(stable_seed(self.seed, epoch, self._trainer.global_rank))
         self._sync()
         sampled = self._sample(epoch)
-        signals = learner.requires | self.branching.requires
-        if self.ppo_epochs * self.minibatches > 1:
-            signals |= Signal.OLD_LOGPROBS
-        batch = self.shaping(without_weight(collate(sampled.kept, self._pad_id), sampled.weightless))
-        if Signal.ANSWER_LOGPROBS in signals:
-            batch = self._with_probes(batch, sampled.kept)
-        with clock.phase("score"):
-            batch = learner.assign(learner.score(batch, signals))
-            steps = cut(
-                batch,
-                ppo_epochs=self.ppo_epochs,
-                minibatches=self.minibatches,
-                accumulate=trainer.accumulate_grad_batches,
-                rng=random.Random(stable_seed(self.seed, epoch, trainer.global_rank)),
-                drops_idle=learner.drops_idle,
-            )
-            steps = learner.weigh(steps, self.longest)
-        self.last["train"] = Collection("train", epoch, learner.policy_version, sampled.kept, batch)
+        prepare = self._preparation(sampled.weightless)
+        with self.clock.phase("score"):
+            roots = prepare(sampled.kept)
+        rolled_out, done = [*sampled.sampled], list[Prepared]()
+        plan = stages(self.branching.schedule, list(roots.groups), self.minibatches, rng)
+        for number, stage in enumerate(plan):
+            part = roots.of(stage.groups) if len(plan) > 1 else roots
+            if number:
+                self._sync()
+            if post_hoc(self.branching):
+                part, new = self._branch(part, prepare, epoch, rng, explores=stage.explores, again=number > 0)
+                rolled_out += new
+            self.collector.rest()
+            with self.clock.phase("score"):
+                part = replace(part, batch=learner.assign(part.batch))
+                steps = cut(
+                    part.batch,
+                    ppo_epochs=self.ppo_epochs,
+                    minibatches=stage.steps,
+                    accumulate=self._trainer.accumulate_grad_batches,
+                    rng=rng,
+                    drops_idle=learner.drops_idle,
+                )
+                steps = learner.weigh(steps, self.longest)
+            done.append(part)
+            if stage is plan[-1]:
+                self._report(joined_up(done), epoch, rolled_out, dict(sampled.metrics))
+            self.clock.tell("update")
+            # Lightning knows the length and does not ask for more, so nothing may come after the last batch.
+            for step in steps:
+                yield from step
+
+    def _branch(
+        self, part: Prepared, prepare: Preparation, epoch: int, rng: random.Random, *, explores: bool, again: bool
+    ) -> tuple[Prepared, list[Trajectory]]:
+        """Second wave: branches off finished rollouts, or roots; with the rows of both, and what is new of them."""
+        learner = self._learner
+        with self.clock.phase("score"):
+            part = prepare.look_again(part) if again and explores else part
+            grown = prepare.grown(part, self.group_size, rng, explores)
+        new = self.collector.extend(grown, learner, temperature=learner.temperature, seed=self.seed, epoch=epoch)
+        with self.clock.phase("score"):
+            return prepare.extended(part, new), new
+
+    def _report(
+        self, done: Prepared, epoch: int, rolled_out: Sequence[Trajectory], metrics: Mapping[str, float]
+    ) -> None:
+        """Keep the collection for callbacks, and log what it was like."""
+        learner = self._learner
+        self.last["train"] = Collection("train", epoch, learner.policy_version, done.trajectories, done.batch)
         self._save_bundle(self.last["train"])
-        seconds = clock.take()
-        numbers = {**summarize(sampled.sampled), **dict(sampled.metrics)}
-        rate = numbers["rollout/generated_tokens"] / max(seconds["rollout"], 1e-9)
+        seconds = self.clock.take()
         times = {f"time/{name}": value for name, value in seconds.items()}
-        shaped = batch.rewards[batch.rewards.isfinite()]
-        learner.record({"reward/shaped_mean": float(shaped.mean()) if len(shaped) else 0.0})
-        learner.record({**numbers, **times, "rollout/tokens_per_second": rate})
-        clock.tell("update")
-        # Lightning knows the length and does not ask for more, so nothing may come after the last batch.
-        for step in steps:
-            yield from step
+        learner.record({**summarize(rolled_out, seconds["rollout"]), **shaped(done.batch), **metrics, **times})
 
     def _validate(self) -> Iterator[RolloutBatch]:
         trainer, learner = self._trainer, self._learner
@@ -214,51 +234,40 @@ class AgentRLDataModule(LightningDataModule):
         mine = list(enumerate(self._tasks["validation"]))[trainer.global_rank :: trainer.world_size]
         jobs = [Job(task, group, self.validation_samples) for group, task in mine]
         trajectories = self.collector.roll_out(
-            jobs, learner, temperature=self.validation_temperature, seed=self.seed, epoch=-1
+            jobs, learner, temperature=self.validation_temperature, seed=self.seed, epoch=-1, branch=False
         )
         self.collector.rest()
-        batch = collate(trajectories, self._pad_id)
+        batch = collate(trajectories, int(learner.tokenizer.pad_token_id or 0))
         self.last["validation"] = Collection(
             "validation", trainer.current_epoch, learner.policy_version, trajectories, batch
         )
-        by = {f"val/success_{self.success_by}_{k}": v for k, v in success_by(trajectories, self.success_by).items()}
-        stops = {f"val/stop_{reason}": share for reason, share in stop_shares(trajectories).items()}
-        learner.record({**by, **stops, "val/seconds": sum(self.clock.take().values())})
+        seconds = sum(self.clock.take().values())
+        learner.record({**validation_numbers(trajectories, self.success_by), "val/seconds": seconds})
         yield batch
 
     def _sample(self, epoch: int) -> Sampled:
         """Roll out this rank's prompts of an epoch."""
         trainer, learner = self._trainer, self._learner
-        order = PromptOrder(
-            self._tasks["train"],
-            self.prompts_per_epoch,
-            self.group_size,
-            self.seed,
-            trainer.global_rank,
-            trainer.world_size,
-        )
+        rank = (trainer.global_rank, trainer.world_size)
+        order = PromptOrder(self._tasks["train"], self.prompts_per_epoch, self.group_size, self.seed, *rank)
 
         def roll_out(jobs: Sequence[Job]) -> list[Trajectory]:
             return self.collector.roll_out(jobs, learner, temperature=learner.temperature, seed=self.seed, epoch=epoch)
 
-        jobs = order.jobs(epoch)
-        if self.dynamic_sampling is None:
-            trajectories = roll_out(jobs)
-            sampled = Sampled(trajectories, sampled=tuple(trajectories))
-        else:
-            sampled = refill(self.dynamic_sampling, jobs, order.more(epoch), roll_out)
-        self.collector.rest()
-        return sampled
+        return refill(self.dynamic_sampling, order.jobs(epoch), order.more(epoch), roll_out)
 
-    def _with_probes(self, batch: RolloutBatch, trajectories: Sequence[Trajectory]) -> RolloutBatch:
-        return with_probes(
-            batch,
-            [trajectory.task for trajectory in trajectories],
-            self.format,
-            self._learner.tokenizer,
-            template=self.environment.answer_template,
+    def _preparation(self, weightless: frozenset[int]) -> Preparation:
+        return Preparation(
+            learner=self._learner,
+            branching=self.branching,
+            chat_format=self.format,
+            tokenizer=self._learner.tokenizer,
+            limits=self.collector.limits,
+            shaping=self.shaping,
+            answer_template=self.environment.answer_template,
             aliases=self.answer_aliases,
-            pad_id=self._pad_id,
+            several_steps=self.ppo_epochs * self.minibatches > 1,
+            weightless=weightless,
         )
 
     def _sync(self) -> None:
@@ -284,7 +293,3 @@ class AgentRLDataModule(LightningDataModule):
     @property
     def _learner(self) -> Learner:
         return cast(Learner, self._trainer.lightning_module)
-
-    @property
-    def _pad_id(self) -> int:
-        return int(self._learner.tokenizer.pad_token_id or 0)

@@ -97,7 +97,7 @@ class AgentRLModule(LightningModule):
         self._optimizer = optimizer
         self._lr_scheduler = lr_scheduler
         self._recorded: dict[str, float] = {}
-        self._update_start = 0.0
+        self._update_start = self._updating = 0.0
 
     # --- what the DataModule asks (types.Learner) ---------------------------------------------------------------
 
@@ -136,6 +136,11 @@ class AgentRLModule(LightningModule):
     def reads(self) -> Signal:
         """What credit uses where the environment gives it."""
         return self.credit.reads
+
+    @property
+    def trains_branches(self) -> bool:
+        """As the credit assigner says."""
+        return self.credit.trains_branches
 
     @property
     def drops_idle(self) -> bool:
@@ -211,16 +216,18 @@ class AgentRLModule(LightningModule):
             )
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
-        """The first micro-batch of a collection starts the update, and brings the collection's numbers."""
-        if batch_idx == 0:
+        """The first micro-batch of a stage of the collection brings the numbers of that stage."""
+        if self._recorded:
             self._log_recorded()
-            self._update_start = time.perf_counter()
+        if batch_idx == 0:
+            self._updating = 0.0
+        self._update_start = time.perf_counter()
 
     def on_train_batch_end(self, outputs: Any, batch: RolloutBatch, batch_idx: int) -> None:
-        """The last one ends the update."""
+        """Branches may be drawn between micro-batches, so the update is what lies inside of them."""
+        self._updating += time.perf_counter() - self._update_start
         if self.trainer.is_last_batch:
-            spent = time.perf_counter() - self._update_start
-            self._log_epoch("time/update", spent)
+            self._log_epoch("time/update", self._updating)
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
         """Σ token loss · weight, scaled so that Lightning's own averaging gives exactly the sum."""

@@ -15,7 +15,8 @@ from lightning_agentrl.environments.make_data import make_data
 from lightning_agentrl.environments.search_qa import SearchQA
 from lightning_agentrl.formats.hermes import HermesFormat
 from lightning_agentrl.policy import TinyPolicy, load_config, load_policy, load_tokenizer
-from lightning_agentrl.rollout.sampler import Job, Limits, Sampler
+from lightning_agentrl.rollout.jobs import Job, Limits
+from lightning_agentrl.rollout.sampler import Sampler
 from lightning_agentrl.testing import ScriptedEngine
 from lightning_agentrl.types import Task
 from lightning_agentrl.warmstart import DemonstrationBatches, SFTModule, WarmStart, encode, warm_start

@@ -70,6 +70,11 @@ class AEM(CreditAssigner):
         return self.base
 
     @property
+    def trains_branches(self) -> bool:
+        """As the base does."""
+        return self.base.trains_branches
+
+    @property
     def scales_clip(self) -> bool:
         """As the base does."""
         return self.base.scales_clip

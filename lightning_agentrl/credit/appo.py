@@ -48,6 +48,11 @@ class APPO(CreditAssigner):
         """Who branched off whom."""
         return Signal.PARENT_IDS
 
+    @property
+    def trains_branches(self) -> bool:
+        """Only initial rollouts are trained."""
+        return False
+
     def __call__(self, batch: RolloutBatch, *, all_reduce: Reduce = one_rank) -> Credit:
         """Base credit of initial rollouts; branches only lend their rewards."""
         assert batch.parent_ids is not None

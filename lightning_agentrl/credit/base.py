@@ -47,6 +47,11 @@ class CreditAssigner(ABC):
         return None
 
     @property
+    def trains_branches(self) -> bool:
+        """Whether branches may be trained; otherwise they only lend their rewards, and nothing is scored for them."""
+        return True
+
+    @property
     def scales_clip(self) -> bool:
         """Whether the credit sets ``clip_scale``, which a loss without a clip range would ignore."""
         return False

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightning_agentrl.tools.base import Tool
-from lightning_agentrl.types import Action, Reward, Task, ToolCall, Trajectory
+from lightning_agentrl.types import Action, Reward, Task, ToolCall, Trajectory, Turn
 
 Split = Literal["train", "validation"]
 
@@ -84,3 +84,11 @@ class Environment(ABC):
     @abstractmethod
     async def open(self, task: Task, seed: int) -> Episode:
         """Start an episode. All trajectories of a group get the same task and the same seed."""
+
+    async def resume(self, task: Task, seed: int, turns: Sequence[Turn]) -> Episode | None:
+        """An episode in the state that these turns led to, for branches of rollouts that are over.
+
+        None, the default, has it opened afresh and the turns' actions replayed, tools included; should the answers
+        differ then, the branch is refused.
+        """
+        return None

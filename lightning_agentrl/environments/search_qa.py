@@ -18,7 +18,7 @@ from lightning_agentrl.rewards.normalize import mentions
 from lightning_agentrl.rewards.token_f1 import token_f1
 from lightning_agentrl.tools.base import Tool, ToolResult
 from lightning_agentrl.tools.search import SearchTool
-from lightning_agentrl.types import Reward, Task
+from lightning_agentrl.types import Reward, Task, Turn
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +123,10 @@ class SearchQA(Environment):
             turn_reward=turn_reward,
             invalid_call_penalty=self.invalid_call_penalty,
         )
+
+    async def resume(self, task: Task, seed: int, turns: Sequence[Turn]) -> Episode:
+        """A fresh episode: searching leaves no state behind, so nothing has to be replayed."""
+        return await self.open(task, seed)
 
     @cached_property
     def _search(self) -> SearchTool:

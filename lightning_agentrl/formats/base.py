@@ -46,6 +46,10 @@ class ChatFormat(ABC):
             answer: plain text, tokenised together with what surrounds it, as the policy would.
         """
 
+    def inside_calls(self, tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> list[bool]:
+        """Which tokens of a turn lie within a tool call, its opening tag left out: none, unless a format knows."""
+        return [False] * len(token_ids)
+
     @abstractmethod
     def stop_token_ids(self, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
         """Tokens that end the policy's turn."""

@@ -67,6 +67,15 @@ class HermesFormat(ChatFormat):
         text = str(tokenizer.decode(list(token_ids[:length]), skip_special_tokens=False))
         return Action(text, tuple(self._calls(THINKING.sub("", text))))
 
+    def inside_calls(self, tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> list[bool]:
+        """Tokens behind an opening tag, up to and with the closing one."""
+        opening, closing = (_token_id(tokenizer, f"<{slash}{self.tool_call}>") for slash in ("", "/"))
+        result, inside = [], False
+        for token in token_ids:
+            result.append(inside)
+            inside = token == opening or (inside and token != closing)
+        return result
+
     def stop_token_ids(self, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
         """The end-of-turn token, and the tokenizer's end of text where that is another one."""
         ends = [_token_id(tokenizer, self.end_of_turn), tokenizer.eos_token_id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -14,9 +14,10 @@ from lightning_agentrl.engines.base import EngineSetup, RolloutEngine
 from lightning_agentrl.environments.base import Environment, Split
 from lightning_agentrl.formats.base import ChatFormat
 from lightning_agentrl.rollout.event_loop import EventLoopThread
+from lightning_agentrl.rollout.jobs import Job, Limits
 from lightning_agentrl.rollout.parity import ParityCheck
 from lightning_agentrl.rollout.phases import PhaseClock
-from lightning_agentrl.rollout.sampler import Job, Limits, Sampler
+from lightning_agentrl.rollout.sampler import Grown, Sampler
 from lightning_agentrl.types import Learner, RolloutBatch, Task, Trajectory
 
 if TYPE_CHECKING:
@@ -120,32 +121,24 @@ class Collector:
                 learner.record({"policy/parity_gap": self._parity.compare(self._loop.run(self._parity.sample()))})
 
     def roll_out(
-        self, jobs: Sequence[Job], learner: Learner, *, temperature: float, seed: int, epoch: int
+        self, jobs: Sequence[Job], learner: Learner, *, temperature: float, seed: int, epoch: int, branch: bool = True
     ) -> list[Trajectory]:
-        """Roll out all jobs; blocks until the last trajectory has its verdict."""
+        """Roll out all jobs; blocks until the last trajectory has its verdict. See `Sampler.collect`."""
         assert self._sampler is not None, "prepare comes first"
-        total = sum(self.branching.initial(job.samples) for job in jobs)
-        done = tokens = 0
-        start = time.perf_counter()
-
-        def progress(trajectory: Trajectory) -> None:
-            nonlocal done, tokens
-            done += 1
-            tokens += sum(len(turn.action) for turn in trajectory.turns)
-            rate = tokens / max(time.perf_counter() - start, 1e-9)
-            self.clock.tell("rollout", f"{done}/{total} rollouts, {rate:.0f} tokens/s")
-
+        total = sum(job.samples for job in jobs)
+        options = self._options(learner, temperature, seed, epoch, total)
         with self.clock.phase("rollout"):
-            return self._loop.run(
-                self._sampler.collect(
-                    jobs,
-                    temperature=temperature,
-                    seed=seed,
-                    epoch=epoch,
-                    policy_version=learner.policy_version,
-                    on_trajectory=progress,
-                )
-            )
+            return self._loop.run(self._sampler.collect(jobs, branch=branch, **options))
+
+    def extend(
+        self, grown: Sequence[Grown], learner: Learner, *, temperature: float, seed: int, epoch: int
+    ) -> list[Trajectory]:
+        """Branch off finished trajectories; see `Sampler.extend`."""
+        assert self._sampler is not None, "prepare comes first"
+        total = sum(prompt.job.samples - len(prompt.trajectories) for prompt in grown)
+        options = self._options(learner, temperature, seed, epoch, total)
+        with self.clock.phase("rollout"):
+            return self._loop.run(self._sampler.extend(grown, **options))
 
     def rest(self) -> None:
         """Let the engine sleep until the next `sync`."""
@@ -156,6 +149,26 @@ class Collector:
         self._parity = None
         self._loop.close()
         self.engine.close()
+
+    def _options(self, learner: Learner, temperature: float, seed: int, epoch: int, total: int) -> dict[str, Any]:
+        """Of a wave of ``total`` trajectories."""
+        done = tokens = 0
+        start = time.perf_counter()
+
+        def progress(trajectory: Trajectory) -> None:
+            nonlocal done, tokens
+            done += 1
+            tokens += sum(count for _, count in trajectory.own_turns)
+            rate = tokens / max(time.perf_counter() - start, 1e-9)
+            self.clock.tell("rollout", f"{done}/{total} rollouts, {rate:.0f} tokens/s")
+
+        return {
+            "temperature": temperature,
+            "seed": seed,
+            "epoch": epoch,
+            "policy_version": learner.policy_version,
+            "on_trajectory": progress,
+        }
 
     def _start(self, learner: Learner, place: Place) -> None:
         dtype = learner.policy_dtype

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 
-from lightning_agentrl.rollout.sampler import Job
+from lightning_agentrl.rollout.jobs import Job
 from lightning_agentrl.types import Trajectory
 
 
@@ -48,7 +48,7 @@ class Sampled:
 
 
 def refill(
-    settings: DynamicSampling,
+    settings: DynamicSampling | None,
     jobs: Sequence[Job],
     more: Iterator[Job],
     roll_out: Callable[[Sequence[Job]], list[Trajectory]],
@@ -56,11 +56,14 @@ def refill(
     """Roll out until as many groups as there are ``jobs`` have outcomes that differ, or the cap is reached.
 
     Args:
-        settings: how much to over-sample, how often, and what counts as equal.
+        settings: how much to over-sample, how often, and what counts as equal; None keeps the first groups as they are.
         jobs: the prompts of the collection; their number is the quota.
         more: further prompts.
         roll_out: whole groups for prompts.
     """
+    if settings is None:
+        trajectories = roll_out(jobs)
+        return Sampled(trajectories, sampled=tuple(trajectories))
     quota = len(jobs)
     waiting = iter([*jobs])
     sampled: list[Trajectory] = []

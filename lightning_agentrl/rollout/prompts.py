@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lightning_agentrl.rollout.sampler import Job, stable_seed
+from lightning_agentrl.rollout.jobs import Job, stable_seed
 from lightning_agentrl.types import Task
 
 

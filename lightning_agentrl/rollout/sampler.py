@@ -2,73 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightning_agentrl.branching.base import Branching
-from lightning_agentrl.engines.base import Completion, RolloutEngine, SamplingParams
-from lightning_agentrl.environments.base import Environment, Episode, Observation
+from lightning_agentrl.branching.independent import Independent
+from lightning_agentrl.engines.base import RolloutEngine, SamplingParams
+from lightning_agentrl.environments.base import Environment, Observation
 from lightning_agentrl.formats.base import ChatFormat
+from lightning_agentrl.rollout.jobs import Job, Limits
+from lightning_agentrl.rollout.tree import Tree, together
+from lightning_agentrl.rollout.wave import Progress, Wave
 from lightning_agentrl.tools.base import schema
-from lightning_agentrl.types import Segment, StopReason, Task, Trajectory, Turn
+from lightning_agentrl.types import Action, BranchPoint, Segment, Task, Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Progress = Callable[[Trajectory], None]
-
 
 @dataclass(frozen=True)
-class Limits:
-    """Where a trajectory is cut. Turn and context are two settings that mean two things."""
+class Grown:
+    """A prompt whose roots have finished, and where branches are to leave them."""
 
-    max_turns: int
-    max_turn_tokens: int
-    """Tokens that the policy may say in one turn."""
-    max_model_len: int
-    """Tokens of prompt, actions and observations together."""
-
-    @property
-    def longest(self) -> int:
-        """Most tokens that the policy may say in a trajectory."""
-        return min(self.max_turns * self.max_turn_tokens, self.max_model_len)
-
-    def __post_init__(self) -> None:
-        for name in ("max_turns", "max_turn_tokens", "max_model_len"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.max_turn_tokens >= self.max_model_len:
-            raise ValueError(
-                f"max_turn_tokens ({self.max_turn_tokens}) must be smaller than max_model_len ({self.max_model_len}): "
-                f"the context holds the prompt and every turn."
-            )
-
-
-@dataclass(frozen=True)
-class Job:
-    """One prompt to roll out: a task, its number in the collection, and how many trajectories."""
-
-    task: Task
-    group: int
-    samples: int
-    first_sample: int = 0
-    """Number of its first trajectory: a task that comes twice in an epoch must not come with the same seeds."""
-
-
-def stable_seed(*parts: object) -> int:
-    """63 bits that depend on the parts alone, the same on every machine and run."""
-    text = "\x1f".join(map(str, parts)).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+    job: Job
+    trajectories: Sequence[Trajectory]
+    points: Sequence[BranchPoint]
 
 
 class Sampler:
-    """Rolls out prompts with an engine and an environment.
-
-    Seeds depend on (run seed, epoch, task, sample, turn) only, so a rollout does not depend on its batch mates.
-    """
+    """Rolls out prompts with an engine and an environment."""
 
     def __init__(
         self,
@@ -85,12 +48,6 @@ class Sampler:
         self.branching = branching
         self.tokenizer = tokenizer
         self.limits = limits
-        kind = type(branching)
-        if kind.after_turn is not Branching.after_turn or kind.after_group is not Branching.after_group:
-            raise ValueError(
-                f"{kind.__name__} opens branches in the middle of rollouts, and this sampler only starts roots; use "
-                f"Independent."
-            )
         self._schemas = [schema(tool) for tool in environment.tools]
         self._stop = chat_format.stop_token_ids(tokenizer)
 
@@ -116,129 +73,52 @@ class Sampler:
         seed: int,
         epoch: int,
         policy_version: int = 0,
+        branch: bool = True,
         on_trajectory: Progress | None = None,
     ) -> list[Trajectory]:
         """Roll out all jobs concurrently; trajectories come back by group, then by sample.
 
-        The first failure of the environment or the engine cancels the rest and is raised.
+        With an online brancher they are the job's number of leaves, with a post-hoc one the roots; with ``branch`` off
+        every trajectory is a root. The first failure of the environment or the engine cancels the rest and is raised.
         """
-        rollout = _Rollout(self, temperature, (seed, epoch), policy_version, on_trajectory)
-        prompts = [self.prompt(job.task) for job in jobs]
-        try:
-            async with asyncio.TaskGroup() as running:
-                tasks = [
-                    running.create_task(rollout.run(job, prompt, sample))
-                    for job, prompt in zip(jobs, prompts, strict=True)
-                    for sample in range(job.first_sample, job.first_sample + self.branching.initial(job.samples))
-                ]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return [task.result() for task in tasks]
+        branching = self.branching if branch else Independent()
+        wave = Wave(self, branching, temperature, (seed, epoch), policy_version, on_trajectory)
+        trees = [Tree(wave, job, self.prompt(job.task)) for job in jobs]
+        return [trajectory for grown in await together(tree.grow() for tree in trees) for trajectory in grown]
 
-    def params(self, room: int, temperature: float, seed: int) -> SamplingParams:
-        """Sampling parameters of a turn with ``room`` tokens left in the context."""
+    async def extend(
+        self,
+        grown: Sequence[Grown],
+        *,
+        temperature: float,
+        seed: int,
+        epoch: int,
+        policy_version: int = 0,
+        on_trajectory: Progress | None = None,
+    ) -> list[Trajectory]:
+        """Branch off finished trajectories, and fill every job up to its number of trajectories with further roots.
+
+        The new trajectories come back by group, then by sample.
+        """
+        wave = Wave(self, self.branching, temperature, (seed, epoch), policy_version, on_trajectory)
+        trees = [(Tree(wave, prompt.job, self.prompt(prompt.job.task)), prompt) for prompt in grown]
+        extended = await together(tree.extend(prompt.trajectories, prompt.points) for tree, prompt in trees)
+        return [trajectory for new in extended for trajectory in new]
+
+    def params(self, room: int, said: int, temperature: float, seed: int, top_logprobs: int = 0) -> SamplingParams:
+        """Sampling parameters of a turn with ``room`` tokens left in the context, of which ``said`` are said."""
         return SamplingParams(
-            max_tokens=min(self.limits.max_turn_tokens, room),
+            max_tokens=min(self.limits.max_turn_tokens, room) - said,
             temperature=temperature,
             stop_token_ids=self._stop,
             seed=seed if temperature > 0 else None,
+            top_logprobs=top_logprobs,
         )
 
+    def parse(self, token_ids: Sequence[int]) -> Action:
+        """What the policy said in a turn."""
+        return self.format.parse(self.tokenizer, token_ids)
 
-@dataclass(frozen=True)
-class _Rollout:
-    """What all trajectories of one collection share."""
-
-    sampler: Sampler
-    temperature: float
-    seeds: tuple[int, int]
-    policy_version: int
-    on_trajectory: Progress | None
-
-    async def run(self, job: Job, prompt: Segment, sample: int) -> Trajectory:
-        trajectory = Trajectory(
-            id=stable_seed(*self.seeds, job.group, sample),
-            group=job.group,
-            sample=sample,
-            task=job.task,
-            prompt=prompt,
-        )
-        episode = await self.sampler.environment.open(job.task, stable_seed(*self.seeds, job.task.id))
-        try:
-            trajectory = await self._turns(trajectory, episode)
-            trajectory = replace(trajectory, reward=await episode.reward(trajectory))
-        finally:
-            await episode.close()
-        if self.on_trajectory is not None:
-            self.on_trajectory(trajectory)
-        return trajectory
-
-    async def _turns(self, trajectory: Trajectory, episode: Episode) -> Trajectory:
-        limits = self.sampler.limits
-        turns: list[Turn] = []
-        tokens = list(trajectory.prompt.token_ids)
-        state_key = stable_seed(*tokens)
-        for number in range(limits.max_turns):
-            turn, seen = await self._turn(trajectory, episode, tokens, number, state_key)
-            # One token of room is the least that a further turn needs.
-            fits = len(tokens) + len(turn.action) + len(seen.token_ids) < limits.max_model_len
-            stop = self._stop(turn, seen, fits, last=number + 1 == limits.max_turns)
-            if stop is not None:
-                return replace(trajectory, turns=(*turns, turn), stop=stop)
-            turns.append(replace(turn, observation=Segment(seen.token_ids, sampled=False)))
-            tokens += [*turn.action.token_ids, *seen.token_ids]
-            state_key = seen.state_key
-        raise AssertionError("the last turn always stops")
-
-    @staticmethod
-    def _stop(turn: Turn, seen: _Seen, fits: bool, last: bool) -> StopReason | None:
-        if turn.stop.truncated:
-            return turn.stop
-        if seen.done:
-            return StopReason.FINISHED
-        if not fits:
-            return StopReason.CONTEXT
-        return StopReason.MAX_TURNS if last else None
-
-    async def _turn(
-        self, trajectory: Trajectory, episode: Episode, tokens: list[int], number: int, state_key: int
-    ) -> tuple[Turn, _Seen]:
-        sampler = self.sampler
-        room = sampler.limits.max_model_len - len(tokens)
-        seed = stable_seed(*self.seeds, trajectory.task.id, trajectory.sample, number)
-        completion = await sampler.engine.generate(tokens, sampler.params(room, self.temperature, seed))
-        turn = Turn(
-            action=_segment(completion, trajectory),
-            state_key=state_key,
-            policy_version=self.policy_version,
-            cached_tokens=completion.cached_tokens,
-        )
-        if completion.finish_reason == "length":
-            stop = StopReason.TURN_LENGTH if room > sampler.limits.max_turn_tokens else StopReason.CONTEXT
-            return replace(turn, stop=stop), _Seen()
-        answer = await episode.step(sampler.format.parse(sampler.tokenizer, completion.token_ids))
-        turn = replace(turn, tool_calls=answer.tool_calls, reward=answer.reward, penalty=answer.penalty)
-        return turn, self._seen(answer)
-
-    def _seen(self, answer: Observation) -> _Seen:
-        if answer.done:
-            return _Seen(done=True)
-        ids = tuple(self.sampler.format.observation(self.sampler.tokenizer, answer.results))
-        return _Seen(ids, answer.state_key if answer.state_key is not None else stable_seed(*ids))
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """An observation in tokens."""
-
-    token_ids: tuple[int, ...] = ()
-    state_key: int = 0
-    done: bool = False
-
-
-def _segment(completion: Completion, trajectory: Trajectory) -> Segment:
-    if not completion.token_ids:
-        raise RuntimeError(
-            f"The engine returned no token for trajectory {trajectory.id} (task {trajectory.task.id!r})."
-        )
-    return Segment(completion.token_ids, True, completion.logprobs, completion.entropies)
+    def observe(self, observation: Observation) -> tuple[int, ...]:
+        """An answer in tokens."""
+        return tuple(self.format.observation(self.tokenizer, observation.results))

@@ -16,6 +16,8 @@ TOTALS = frozenset(
     {
         "rollout/generated_tokens",
         "rollout/tokens_per_second",
+        "tool/executed",
+        "tool/saved",
         *(f"credit/{name}" for name in ("invalid_rewards", "lone_rollouts", "empty_actions", "missing_gains")),
         "credit/invalid_entropies",
     }
@@ -23,8 +25,14 @@ TOTALS = frozenset(
 """Numbers of a rank that add up over ranks."""
 
 
-def summarize(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    """Rewards, lengths, stops and tools of one collection, under their logged names."""
+def shaped(batch: RolloutBatch) -> dict[str, float]:
+    """Mean of what is trained on: rewards after shaping."""
+    known = batch.rewards[batch.rewards.isfinite()]
+    return {"reward/shaped_mean": float(known.mean()) if len(known) else 0.0}
+
+
+def summarize(trajectories: Sequence[Trajectory], seconds: float = 0.0) -> dict[str, float]:
+    """Rewards, lengths, stops and tools of one collection that took ``seconds``, under their logged names."""
     outcomes = [trajectory.outcome for trajectory in trajectories]
     groups: defaultdict[int, list[float]] = defaultdict(list)
     for trajectory in trajectories:
@@ -33,6 +41,7 @@ def summarize(trajectories: Sequence[Trajectory]) -> dict[str, float]:
             groups[trajectory.group].append(reward)
     shaped = [reward for rewards in groups.values() for reward in rewards]
     actions = [sum(len(turn.action) for turn in trajectory.turns) for trajectory in trajectories]
+    generated = sum(count for trajectory in trajectories for _, count in trajectory.own_turns)
     lengths = [sum(map(len, trajectory.segments)) for trajectory in trajectories]
     return {
         "reward/mean": fmean(shaped or [0.0]),
@@ -40,13 +49,15 @@ def summarize(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "reward/group_std": fmean([pstdev(rewards) for rewards in groups.values()] or [0.0]),
         "rollout/turns": fmean(len(trajectory.turns) for trajectory in trajectories),
         "rollout/tokens": fmean(actions),
-        "rollout/generated_tokens": float(sum(actions)),
+        "rollout/generated_tokens": float(generated),
+        "rollout/tokens_per_second": generated / max(seconds, 1e-9),
         "rollout/length": fmean(lengths),
         "rollout/length_max": float(max(lengths)),
         "rollout/truncated_share": fmean(trajectory.stop.truncated for trajectory in trajectories),
         "rollout/prompt_cache_share": _cache_share(trajectories),
         **{f"rollout/stop_{reason}": share for reason, share in stop_shares(trajectories).items()},
         **_tools(trajectories),
+        **_branches(trajectories),
     }
 
 
@@ -86,6 +97,14 @@ def success_by(trajectories: Sequence[Trajectory], key: str) -> dict[str, float]
     return {value: fmean(successes) for value, successes in sorted(split.items())}
 
 
+def validation_numbers(trajectories: Sequence[Trajectory], key: str) -> dict[str, float]:
+    """Success split by a value in the tasks' meta data, and shares of stop reasons, under their logged names."""
+    return {
+        **{f"val/success_{key}_{value}": success for value, success in success_by(trajectories, key).items()},
+        **{f"val/stop_{reason}": share for reason, share in stop_shares(trajectories).items()},
+    }
+
+
 def validation_means(batch: RolloutBatch) -> dict[str, Tensor]:
     """Numbers of validation rollouts whose mean is logged, each [N]."""
     return {
@@ -109,13 +128,36 @@ def _cache_share(trajectories: Sequence[Trajectory]) -> float:
     return cached / asked if asked else 0.0
 
 
+def _branches(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """How many trajectories branched off others, at what depth, and where; nothing without branches."""
+    parents = {trajectory.id: trajectory.origin.parent for trajectory in trajectories if trajectory.origin}
+    if not parents:
+        return {}
+
+    def depth(id: int) -> int:
+        return depth(parents[id]) + 1 if id in parents else 0
+
+    depths = [depth(trajectory.id) for trajectory in trajectories]
+    branches = [trajectory for trajectory in trajectories if trajectory.origin]
+    return {
+        "branch/share": len(branches) / len(trajectories),
+        "branch/depth": fmean(depths),
+        "branch/depth_max": float(max(depths)),
+        "branch/turn": fmean(len(branch.turns) - sum(1 for _ in branch.own_turns) for branch in branches),
+        "branch/inherited_share": fmean(branch.inherited / sum(map(len, branch.segments)) for branch in branches),
+    }
+
+
 def _tools(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     calls = [call for trajectory in trajectories for turn in trajectory.turns for call in turn.tool_calls]
+    executed = sum(len(turn.tool_calls) for trajectory in trajectories for turn, _ in trajectory.own_turns)
     if not calls:
-        return {"tool/calls": 0.0}
+        return {"tool/calls": 0.0, "tool/executed": 0.0, "tool/saved": 0.0}
     errors = Counter(call.error_kind or "unknown" for call in calls if not call.ok)
     return {
         "tool/calls": len(calls) / len(trajectories),
+        "tool/executed": float(executed),
+        "tool/saved": float(len(calls) - executed),
         "tool/error_share": sum(errors.values()) / len(calls),
         "tool/latency_ms": 1000 * fmean(call.latency for call in calls),
         **{f"tool/error_{kind}": count / len(calls) for kind, count in sorted(errors.items())},

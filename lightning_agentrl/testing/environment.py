@@ -64,6 +64,11 @@ class _Episode(Episode):
         await asyncio.sleep(self.environment.latency)
         return Observation(results=(self.environment.observation,))
 
+    async def fork(self) -> Episode:
+        copy = _Episode(self.environment, self.task)
+        copy.steps = self.steps
+        return copy
+
     async def reward(self, trajectory: Trajectory) -> Reward:
         said = [token for turn in trajectory.turns for token in turn.action.token_ids]
         hits = sum(token % 2 == PARITY[self.task.answers[0]] for token in said)

@@ -159,6 +159,21 @@ class Trajectory:
                 yield turn.observation
 
     @property
+    def inherited(self) -> int:
+        """Number of leading columns that are a parent's."""
+        return self.origin.column if self.origin else 0
+
+    @property
+    def own_turns(self) -> Iterator[tuple[Turn, int]]:
+        """Turns that are not wholly a parent's, each with the number of tokens that were sampled for it here."""
+        end = len(self.prompt)
+        for turn in self.turns:
+            end += len(turn.action)
+            if end > self.inherited:
+                yield turn, min(end - self.inherited, len(turn.action))
+            end += len(turn.observation) if turn.observation else 0
+
+    @property
     def token_ids(self) -> list[int]:
         """All tokens in order."""
         return [token for segment in self.segments for token in segment.token_ids]

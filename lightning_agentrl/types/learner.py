@@ -48,6 +48,10 @@ class Learner(Protocol):
         """Signals that are used where the environment gives them."""
 
     @property
+    def trains_branches(self) -> bool:
+        """Whether branches are trained; otherwise they need no scores."""
+
+    @property
     def drops_idle(self) -> bool:
         """Whether `weigh` leaves out rows without credit, so that they cost nothing."""
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from random_batches import MANY
 
 from lightning_agentrl.rollout.dynamic_sampling import DynamicSampling, Sampled, refill, spread
-from lightning_agentrl.rollout.sampler import Job
+from lightning_agentrl.rollout.jobs import Job
 from lightning_agentrl.types import Reward, Segment, Task, Trajectory
 
 NAN = math.nan

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from lightning_agentrl.rollout.jobs import Job
 from lightning_agentrl.rollout.prompts import PromptOrder
-from lightning_agentrl.rollout.sampler import Job
 from lightning_agentrl.types import Task
 
 TASKS = [Task(str(number), ()) for number in range(12)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable
 
@@ -16,9 +15,10 @@ from lightning_agentrl.environments.base import Environment, Episode
 from lightning_agentrl.formats.hermes import HermesFormat
 from lightning_agentrl.policy import load_tokenizer
 from lightning_agentrl.rollout.collate import collate
-from lightning_agentrl.rollout.sampler import Job, Limits, Sampler
+from lightning_agentrl.rollout.jobs import Job, Limits
+from lightning_agentrl.rollout.sampler import Sampler
 from lightning_agentrl.testing import ScriptedEngine, ToyEnvironment, tiny_policy
-from lightning_agentrl.types import BranchPoint, RolloutBatch, StopReason, Task, Trajectory
+from lightning_agentrl.types import StopReason, Task, Trajectory
 
 FORMAT = HermesFormat()
 
@@ -219,17 +219,6 @@ def test_a_failing_environment_stops_the_collection_with_its_own_error(tokenizer
 
     with pytest.raises(RuntimeError, match="no such game"):
         collect(sampler(tokenizer, ScriptedEngine(says(tokenizer, "a")), Broken()))
-
-
-def test_a_brancher_that_would_not_be_heard_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
-    class Forking(Independent):
-        def after_group(self, batch: RolloutBatch, budget: int, rng: random.Random) -> list[BranchPoint]:
-            return [BranchPoint(0, 1)]
-
-    with pytest.raises(ValueError, match="Forking opens branches"):
-        Sampler(
-            ScriptedEngine(says(tokenizer, "a")), ToyEnvironment(), FORMAT, Forking(), tokenizer, Limits(4, 16, 200)
-        )
 
 
 @pytest.mark.parametrize("limits", [(0, 8, 64), (2, 0, 64), (2, 64, 64)])

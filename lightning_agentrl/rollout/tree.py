@@ -1,0 +1,163 @@
+"""One prompt's trajectories: roots, branches off them, and the budget that both are paid from."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from lightning_agentrl.branching.base import Branching, Frontier
+from lightning_agentrl.environments.base import Episode
+from lightning_agentrl.rollout.jobs import Job, stable_seed
+from lightning_agentrl.rollout.leaf import Leaf, branch_leaf, open_leaf
+from lightning_agentrl.rollout.wave import Wave
+from lightning_agentrl.types import BranchPoint, Segment, Trajectory
+
+T = TypeVar("T")
+
+
+async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Results in order; the first failure cancels the rest and is raised by itself."""
+    try:
+        async with asyncio.TaskGroup() as running:
+            tasks = [running.create_task(coroutine) for coroutine in coroutines]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+class Tree:
+    """Grows until exactly ``job.samples`` trajectories have their verdict."""
+
+    def __init__(self, wave: Wave, job: Job, prompt: Segment) -> None:
+        self.wave = wave
+        self.job = job
+        self.prompt = prompt
+        self._used = 0
+        """Trajectories that were started; the next one gets this number."""
+        self._finished: list[Trajectory] = []
+        self._episodes: list[Episode] = []
+        """Those that are open."""
+        self._parents: dict[int, int] = {}
+        self._rounds: list[list[BranchPoint]] = []
+
+    async def grow(self) -> list[Trajectory]:
+        """Roots and, with an online brancher, branches; by sample."""
+        branching, budget = self.wave.branching, self.job.samples
+        try:
+            if branching.pilot:
+                await together(self._to_end(leaf) for leaf in await self._roots(1))
+                roots = branching.roots(self._finished[0], budget, self._vocabulary) - 1
+            else:
+                roots = branching.initial(budget)
+            live = await self._roots(roots)
+            if type(branching).after_turn is not Branching.after_turn:
+                live = await self._branch(live)
+            await together(self._to_end(leaf) for leaf in live)
+        finally:
+            await self._close()
+        return sorted(self._finished, key=lambda trajectory: trajectory.sample)
+
+    async def extend(self, parents: Sequence[Trajectory], points: Sequence[BranchPoint]) -> list[Trajectory]:
+        """Branches off finished trajectories, and further roots for what is left of the budget; by sample."""
+        self._used = len(parents)
+        self._check(points, {parent.id for parent in parents})
+        by_id = {parent.id: parent for parent in parents}
+        try:
+            live = await together(self._fork(by_id[point.parent], point, None) for point in points)
+            live += await self._roots(self._free)
+            await together(self._to_end(leaf) for leaf in live)
+        finally:
+            await self._close()
+        return sorted(self._finished, key=lambda trajectory: trajectory.sample)
+
+    @property
+    def _free(self) -> int:
+        return self.job.samples - self._used
+
+    @property
+    def _vocabulary(self) -> int:
+        return len(self.wave.sampler.tokenizer)
+
+    async def _branch(self, live: list[Leaf]) -> list[Leaf]:
+        """Turn by turn while there is something to spend: a prompt waits for its own leaves, and for no other's."""
+        while self._free:
+            await together(self._to_next_turn(leaf) for leaf in live)
+            live = [leaf for leaf in live if not leaf.done]
+            if not live:
+                return await self._roots(self._free)
+            points = self.wave.branching.after_turn(self._frontier(live), self._rng())
+            by_id = {leaf.trajectory.id: leaf for leaf in live}
+            self._check(points, by_id.keys())
+            forks = [(by_id[point.parent], point) for point in points]
+            # The turn that was judged is not answered yet, so the episode is in the state that the fork starts from.
+            live += await together(self._fork(leaf.so_far, point, leaf.episode) for leaf, point in forks)
+            self._rounds.append(list(points))
+        return live
+
+    def _frontier(self, live: Sequence[Leaf]) -> Frontier:
+        return Frontier([leaf.so_far for leaf in live], self._free, self._vocabulary, self._rounds, self._parents)
+
+    def _rng(self) -> random.Random:
+        return random.Random(
+            stable_seed(*self.wave.seeds, self.job.task.id, self.job.first_sample, "branching", len(self._rounds))
+        )
+
+    def _check(self, points: Sequence[BranchPoint], known: Iterable[int]) -> None:
+        name = type(self.wave.branching).__name__
+        if len(points) > self._free:
+            raise ValueError(f"{name} opened {len(points)} branches, and the budget allows {self._free} more.")
+        strangers = {point.parent for point in points} - set(known)
+        if strangers:
+            raise ValueError(f"{name} branched off trajectories that it was not shown: {sorted(strangers)}.")
+
+    # --- trajectories -------------------------------------------------------------------------------------------
+
+    async def _roots(self, count: int) -> list[Leaf]:
+        return await together([self._root(trajectory) for trajectory in [self._new() for _ in range(count)]])
+
+    async def _root(self, trajectory: Trajectory) -> Leaf:
+        episode = await self.wave.sampler.environment.open(self.job.task, self.wave.episode_seed(self.job.task))
+        self._episodes.append(episode)
+        return open_leaf(trajectory, episode)
+
+    async def _fork(self, parent: Trajectory, point: BranchPoint, episode: Episode | None) -> Leaf:
+        trajectory = self._new()
+        leaf = await branch_leaf(parent, point, trajectory, episode, self.wave)
+        self._episodes.append(leaf.episode)
+        self._parents[trajectory.id] = parent.id
+        return leaf
+
+    def _new(self) -> Trajectory:
+        sample = self.job.first_sample + self._used
+        self._used += 1
+        id = stable_seed(*self.wave.seeds, self.job.group, sample)
+        return Trajectory(id=id, group=self.job.group, sample=sample, task=self.job.task, prompt=self.prompt)
+
+    async def _to_next_turn(self, leaf: Leaf) -> None:
+        """Answer the newest turn and, unless that ends it, say the next one."""
+        if leaf.turn is not None:
+            await leaf.listen(self.wave)
+        if leaf.done:
+            await self._conclude(leaf)
+        else:
+            await leaf.speak(self.wave)
+
+    async def _to_end(self, leaf: Leaf) -> None:
+        while not leaf.done:
+            await self._to_next_turn(leaf)
+
+    async def _conclude(self, leaf: Leaf) -> None:
+        trajectory = replace(leaf.trajectory, reward=await leaf.episode.reward(leaf.trajectory))
+        self._finished.append(trajectory)
+        self._episodes.remove(leaf.episode)
+        await leaf.episode.close()
+        if self.wave.on_trajectory is not None:
+            self.wave.on_trajectory(trajectory)
+
+    async def _close(self) -> None:
+        """What a failure left open."""
+        while self._episodes:
+            await self._episodes.pop().close()
