@@ -30,7 +30,6 @@ from lightning_agentrl.environments.make_data import make_data
 from lightning_agentrl.losses.base import PolicyLoss
 from lightning_agentrl.module import AgentRLModule
 from lightning_agentrl.recipes import notice
-from lightning_agentrl.rollout.checks import check_signals
 from lightning_agentrl.rollout.parity import ParityError
 from lightning_agentrl.warmstart import WarmStart, warm_start
 
@@ -127,16 +126,11 @@ class AgentRLCLI(LightningCLI):
         said = notice(self.config["fit"].as_dict(), self.recipe)
         if said is not None:
             say(said)
-        environment = self.datamodule.environment
-        environment.prepare()
-        # A cold start takes minutes, so what the assigner cannot use or get is refused before it.
-        wanted = self.model.requires | self.datamodule.branching.requires
-        check_signals(environment, environment.tasks("train"), wanted, self.model.reads)
-        self._settle_policy()
+        self._settle_policy("fit")
 
     def before_validate(self) -> None:
         """Make the tiny policy if it was asked for."""
-        self._settle_policy()
+        self._settle_policy("validate")
 
     def recipe(self, name: str) -> dict[str, Any]:
         """All settings of a shipped algorithm, laid over the base."""
@@ -144,7 +138,9 @@ class AgentRLCLI(LightningCLI):
         parser = self._parser(self.subcommand) if self.subcommand else self.parser
         return dict(parser.parse_args(files).as_dict())
 
-    def _settle_policy(self) -> None:
+    def _settle_policy(self, stage: str) -> None:
+        self.datamodule.environment.prepare()
+        self.datamodule.check(self.trainer, self.model, stage)  # a cold start takes minutes, so this comes before it
         if self.model.policy_source == TINY:
             self.model.policy_source = str(self.warm_start())
 

@@ -125,20 +125,26 @@ class AgentRLDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the tasks, so that bad data stops the run before a model is loaded."""
-        trainer = self._trainer
+        self.check(self._trainer, self._learner, stage)
+        self.collector.prepare(self._learner.tokenizer, [task for tasks in self._tasks.values() for task in tasks])
+
+    def check(self, trainer: Trainer, learner: Learner, stage: str) -> None:
+        """See that tasks, settings and learner fit one another; the environment must be prepared.
+
+        Raises:
+            ValueError: where they do not.
+        """
         checks.check_precision(trainer)
         splits: tuple[Split, ...] = ("train", "validation") if stage == "fit" else ("validation",)
-        for split in splits:
-            self._tasks[split] = list(self.environment.tasks(split))
+        self._tasks = {split: list(self.environment.tasks(split)) for split in splits}
         checks.check_ranks(trainer, self.prompts_per_epoch, self._tasks)
         checks.check_limit(trainer, self.ppo_epochs * self.minibatches)
-        checks.check_validation(self.validation_temperature, self._learner.temperature, self.validation_samples)
+        checks.check_validation(self.validation_temperature, learner.temperature, self.validation_samples)
         if stage == "fit":
             prompts = self.prompts_per_epoch // trainer.world_size
             check_schedule(self.branching, self.group_size, prompts, self.minibatches, self.ppo_epochs)
-            wanted = self._learner.requires | self.branching.requires
-            checks.check_signals(self.environment, self._tasks["train"], wanted, self._learner.reads)
-        self.collector.prepare(self._learner.tokenizer, [task for split in splits for task in self._tasks[split]])
+            wanted = learner.requires | self.branching.requires
+            checks.check_signals(self.environment, self._tasks["train"], wanted, learner.reads)
 
     def train_dataloader(self) -> DataLoader[RolloutBatch]:
         """Sized and lazy: the length comes from the configuration, the rollouts from the first `next`."""

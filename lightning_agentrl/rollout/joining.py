@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_agentrl.types import RolloutBatch
 
-FILL = {"turn_ids": -1, "turn_ends": -1, "answer_logprobs": math.nan}
+FILL = {"turn_ids": -1, "turn_ends": -1, "parent_ids": -1, "answer_logprobs": math.nan}
 """What stands where a row has nothing; elsewhere it is 0."""
 
 

@@ -114,14 +114,15 @@ async def branch_leaf(
         parent: with at least the turn that the column lies in.
         point: where to leave it.
         trajectory: the new one, without turns.
-        episode: of the parent if it is still in that state; otherwise the state is restored.
+        episode: of the parent where nothing answered its last turn yet; a branch of that turn starts in the same state.
+            Otherwise the state is restored.
         wave: what trajectories share.
 
     Raises:
         Unforkable: when the environment can neither copy the state nor be led there again.
     """
     turns, said = prefix(parent, point.column)
-    copy = await _fork(episode, parent, turns, wave)
+    copy = await _fork(episode if len(turns) == len(parent.turns) - 1 else None, parent, turns, wave)
     tokens = [*parent.prompt.token_ids]
     for turn in turns:
         assert turn.observation is not None

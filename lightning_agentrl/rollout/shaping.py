@@ -21,15 +21,16 @@ class Overlong:
     0 up to ``limit`` − ``buffer`` sampled tokens, then down by 1 / ``buffer`` per token, not below ``floor``.
     """
 
-    buffer: int
-    """L_cache: tokens before the limit over which it grows."""
+    buffer: int | None = None
+    """L_cache: tokens before the limit over which it grows; null takes a fifth of the limit, the paper's proportion."""
     limit: int | None = None
     """L_max: sampled tokens at which the penalty reaches −1; null takes the most that a trajectory may say."""
     floor: float | None = -1.0
     """Least value; null lets it go on falling behind the limit."""
 
     def __post_init__(self) -> None:
-        ordered = self.buffer > 0 and (self.limit is None or self.buffer <= self.limit)
+        ordered = self.buffer is None or (self.buffer > 0 and (self.limit is None or self.buffer <= self.limit))
+        ordered = ordered and (self.limit is None or self.limit > 0)
         if not ordered or (self.floor is not None and self.floor >= 0):
             raise ValueError(
                 f"data.overlong needs 0 < buffer ≤ limit and a negative floor, got buffer={self.buffer}, "
@@ -38,16 +39,19 @@ class Overlong:
 
     def within(self, longest: int) -> Overlong:
         """The setting with a limit that a trajectory of at most ``longest`` sampled tokens can come near to."""
-        if self.limit is not None and self.limit - self.buffer >= longest:
+        limit = longest if self.limit is None else self.limit
+        buffer = max(limit // 5, 1) if self.buffer is None else self.buffer
+        if limit - buffer >= longest:
             raise ValueError(
-                f"data.overlong never acts: it starts at {self.limit - self.buffer} tokens, and a trajectory may say "
-                f"{longest}. Lower data.overlong.limit, or leave it out."
+                f"data.overlong never acts: it starts at {limit - buffer} tokens, and a trajectory may say {longest}. "
+                f"Lower data.overlong.limit, or leave it out."
             )
-        return replace(self, limit=longest if self.limit is None else self.limit)
+        return replace(self, limit=limit, buffer=buffer)
 
     def __call__(self, lengths: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
         """What to add to the rewards of rollouts with so many sampled tokens."""
         assert self.limit is not None
+        assert self.buffer is not None
         penalty = ((self.limit - self.buffer - lengths) / self.buffer).clamp(max=0.0)
         return penalty if self.floor is None else penalty.clamp(min=self.floor)
 

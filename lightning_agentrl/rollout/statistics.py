@@ -120,10 +120,12 @@ def _cache_share(trajectories: Sequence[Trajectory]) -> float:
     """Share of the prompt tokens of all requests that the engine had cached."""
     asked = cached = 0
     for trajectory in trajectories:
+        first = _first_own_turn(trajectory)
         position = len(trajectory.prompt)
-        for turn in trajectory.turns:
-            asked += position
-            cached += turn.cached_tokens
+        for number, turn in enumerate(trajectory.turns):
+            if number >= first:
+                asked += max(position, trajectory.inherited)
+                cached += turn.cached_tokens
             position += len(turn.action) + (len(turn.observation) if turn.observation else 0)
     return cached / asked if asked else 0.0
 
@@ -143,9 +145,13 @@ def _branches(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "branch/share": len(branches) / len(trajectories),
         "branch/depth": fmean(depths),
         "branch/depth_max": float(max(depths)),
-        "branch/turn": fmean(len(branch.turns) - sum(1 for _ in branch.own_turns) for branch in branches),
+        "branch/turn": fmean(_first_own_turn(branch) for branch in branches),
         "branch/inherited_share": fmean(branch.inherited / sum(map(len, branch.segments)) for branch in branches),
     }
+
+
+def _first_own_turn(trajectory: Trajectory) -> int:
+    return len(trajectory.turns) - sum(1 for _ in trajectory.own_turns)
 
 
 def _tools(trajectories: Sequence[Trajectory]) -> dict[str, float]:

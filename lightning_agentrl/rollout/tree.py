@@ -40,7 +40,7 @@ class Tree:
         self._finished: list[Trajectory] = []
         self._episodes: list[Episode] = []
         """Those that are open."""
-        self._parents: dict[int, int] = {}
+        self._origins: dict[int, BranchPoint] = {}
         self._rounds: list[list[BranchPoint]] = []
 
     async def grow(self) -> list[Trajectory]:
@@ -98,7 +98,7 @@ class Tree:
         return live
 
     def _frontier(self, live: Sequence[Leaf]) -> Frontier:
-        return Frontier([leaf.so_far for leaf in live], self._free, self._vocabulary, self._rounds, self._parents)
+        return Frontier([leaf.so_far for leaf in live], self._free, self._vocabulary, self._rounds, self._origins)
 
     def _rng(self) -> random.Random:
         return random.Random(
@@ -127,7 +127,7 @@ class Tree:
         trajectory = self._new()
         leaf = await branch_leaf(parent, point, trajectory, episode, self.wave)
         self._episodes.append(leaf.episode)
-        self._parents[trajectory.id] = parent.id
+        self._origins[trajectory.id] = point
         return leaf
 
     def _new(self) -> Trajectory:
@@ -152,7 +152,7 @@ class Tree:
     async def _conclude(self, leaf: Leaf) -> None:
         trajectory = replace(leaf.trajectory, reward=await leaf.episode.reward(leaf.trajectory))
         self._finished.append(trajectory)
-        self._episodes.remove(leaf.episode)
+        self._episodes = [episode for episode in self._episodes if episode is not leaf.episode]
         await leaf.episode.close()
         if self.wave.on_trajectory is not None:
             self.wave.on_trajectory(trajectory)

@@ -119,6 +119,7 @@ def test_impossible_overlong_settings_are_refused(limit: int, buffer: int, floor
 
 
 def test_the_overlong_limit_follows_the_limits_of_a_trajectory() -> None:
+    assert Overlong().within(10) == Overlong(2, 10)  # a fifth
     assert Overlong(4).within(10) == Overlong(4, 10)
     assert Overlong(4, 8).within(10) == Overlong(4, 8)
     assert Overlong(4, 12).within(10) == Overlong(4, 12)  # starts at 8 tokens, so it acts
