@@ -17,13 +17,13 @@ from lightning_agentrl.credit.apply import apply_credit
 from lightning_agentrl.credit.base import CreditAssigner, ReduceOp
 from lightning_agentrl.credit.grpo import GRPO
 from lightning_agentrl.losses.base import Aggregation, Divisor, PolicyLoss
-from lightning_agentrl.losses.checks import check_aggregation, check_clip_scale
+from lightning_agentrl.losses.checks import INERT, check_aggregation, check_clip_scale
 from lightning_agentrl.losses.clipped import ClippedLoss
 from lightning_agentrl.losses.correction import ImportanceCorrection
 from lightning_agentrl.losses.kl import KLEstimator
 from lightning_agentrl.losses.objective import Objective, scalars
 from lightning_agentrl.losses.weighing import weigh
-from lightning_agentrl.policy import Dtype, load_config, load_policy, load_tokenizer
+from lightning_agentrl.policy import MIXED, Dtype, load_config, load_policy, load_tokenizer
 from lightning_agentrl.rollout.statistics import over_ranks, validation_means
 from lightning_agentrl.scoring import score
 from lightning_agentrl.scoring.signals import fill
@@ -114,8 +114,7 @@ class AgentRLModule(LightningModule):
     @property
     def policy_dtype(self) -> torch.dtype:
         """What the policy computes in: autocast's type under mixed precision, else that of its weights."""
-        mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-        return mixed.get(str(self.trainer.precision)) or next(self._network.parameters()).dtype
+        return MIXED.get(str(self.trainer.precision)) or next(self._network.parameters()).dtype
 
     @property
     def temperature(self) -> float:
@@ -202,18 +201,13 @@ class AgentRLModule(LightningModule):
         optimizer = self._optimizer([p for p in self._network.parameters() if p.requires_grad])
         if self._lr_scheduler is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._lr_scheduler(optimizer), "interval": "epoch"},
-        }
+        scheduler = self._lr_scheduler(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
 
     def on_train_start(self) -> None:
         """Say so when a clipping loss cannot clip."""
         if self.objective.loss.clips and int(self.trainer.num_training_batches) <= self.trainer.accumulate_grad_batches:
-            self.print(
-                "One optimizer step per collection: the ratio is exactly 1 and clipping is inert. "
-                "Set data.minibatches or data.ppo_epochs above 1 to change that."
-            )
+            self.print(INERT)
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         """The first micro-batch of a stage of the collection brings the numbers of that stage."""
@@ -231,13 +225,16 @@ class AgentRLModule(LightningModule):
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
         """Σ token loss · weight, scaled so that Lightning's own averaging gives exactly the sum."""
-        logprobs = score(self._network, batch, temperature=self.temperature, max_tokens=self.max_tokens).logprobs
+        logprobs, _, _, load = score(self._network, batch, temperature=self.temperature, max_tokens=self.max_tokens)
         token_losses, metrics = self.objective(logprobs, batch)
         assert batch.loss_weights is not None
         loss = (token_losses * batch.loss_weights).sum() + logprobs.sum() * 0
         # Lightning divides by the number of accumulated micro-batches, and DDP averages over ranks.
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
         self._log_policy(metrics, batch)
+        for name, count in (("rows", load.tokens), ("distinct", load.distinct), ("computed", load.computed)):
+            self._log_epoch(f"update/tokens_{name}", float(count), reduce_fx="sum")
+        self._log_epoch("update/computed_share", load.computed / load.tokens, batch_size=load.tokens)
         self._log_epoch("policy/loss", loss.detach() * scale)
         return loss * scale
 

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from lightning_agentrl.scoring.attention import prefer_block_attention
+
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""What autocast computes in, by `trainer.precision`."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,12 @@ def load_config(source: str) -> PretrainedConfig:
 
 
 def load_policy(source: str, config: PretrainedConfig, dtype: Dtype, **options: Any) -> PreTrainedModel:
-    """The network of a checkpoint folder or hub id."""
+    """The network of a checkpoint folder or hub id, with an attention that computes prefix trees if it can."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(source, config=config, dtype=getattr(torch, dtype), **options)
+    network = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=getattr(torch, dtype), **options)
+    prefer_block_attention(network)
+    return network
 
 
 def _checked(source: str) -> str:

@@ -28,8 +28,8 @@ class Frontier:
     """Number of tokens, which bounds an entropy by its logarithm."""
     rounds: Sequence[Sequence[BranchPoint]] = ()
     """Branches opened so far, by round."""
-    parents: Mapping[int, int] = field(default_factory=dict)
-    """Parent of each branch of the prompt, finished ones included, by id."""
+    origins: Mapping[int, BranchPoint] = field(default_factory=dict)
+    """Where each branch of the prompt left its parent, finished ones included, by the branch's id."""
 
 
 class Branching(ABC):

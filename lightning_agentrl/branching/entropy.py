@@ -53,7 +53,8 @@ class EntropyBranching(Branching):
     """β of AEPO's budget split: a first root runs alone, then N = M·σ(β·(H of its first turn − mean H of the rest))."""
 
     def __post_init__(self) -> None:
-        if min(self.tokens, self.top_k, self.attempts) < 1 or (self.initial_roots or 1) < 1:
+        roots = 1 if self.initial_roots is None else self.initial_roots
+        if min(roots, self.tokens, self.top_k, self.attempts) < 1:
             raise ValueError(
                 f"EntropyBranching needs initial_roots, tokens, top_k and attempts of at least 1, got "
                 f"{self.initial_roots}, {self.tokens}, {self.top_k} and {self.attempts}."
@@ -141,12 +142,21 @@ class EntropyBranching(Branching):
         if self.penalty_form == "released":
             forked = [bool(points) for points in frontier.rounds]
         else:
-            line = [trajectory.id]
-            while line[-1] in frontier.parents:
-                line.append(frontier.parents[line[-1]])
-            columns = {point.column for points in frontier.rounds for point in points if point.parent in line}
+            columns = _forked_columns(trajectory, frontier)
             forked = [start in columns for start in starts(trajectory)[:-1]]
         return next((count for count, hit in enumerate(reversed(forked)) if not hit), len(forked))
+
+
+def _forked_columns(trajectory: Trajectory, frontier: Frontier) -> set[int]:
+    """Columns at which the trajectory was forked, or an ancestor in the part that it inherited."""
+    columns: set[int] = set()
+    line, end = trajectory.id, math.inf
+    while True:
+        points = (point for points in frontier.rounds for point in points if point.parent == line)
+        columns |= {point.column for point in points if point.column <= end}
+        if line not in frontier.origins:
+            return columns
+        line, end = frontier.origins[line].parent, frontier.origins[line].column
 
 
 def starts(trajectory: Trajectory) -> list[int]:

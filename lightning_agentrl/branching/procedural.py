@@ -14,9 +14,6 @@ from lightning_agentrl.branching.base import Branching, Schedule
 from lightning_agentrl.ops import masked_mean, masked_suffix_sum, standardize, suffix_sum
 from lightning_agentrl.types import BranchPoint, RolloutBatch, Signal
 
-LIMIT = 20.0
-"""Bound of the log of the future value."""
-
 
 @dataclass(frozen=True)
 class ProceduralBranching(Branching):
@@ -50,7 +47,7 @@ class ProceduralBranching(Branching):
     clip: float = 0.2
     """ε′ of the future value."""
     prefix: Literal["exclude", "include"] = "exclude"
-    """Whether the branch samples the chosen token anew (paper) or keeps it (released)."""
+    """Whether the branch samples the chosen token anew (paper) or keeps it (released) and starts at the next one."""
     distance: int = 8
     """Least number of columns between two branches of a rollout."""
     room: int = 16
@@ -143,7 +140,7 @@ class ProceduralBranching(Branching):
             total = suffix_sum(drift, gamma)
         else:
             total = masked_suffix_sum(drift, batch.action_mask, gamma)
-        return total.clamp(-LIMIT, LIMIT).exp().clamp(1 - self.clip, 1 + self.clip)
+        return total.exp().clamp(1 - self.clip, 1 + self.clip)
 
     def drift(self, batch: RolloutBatch) -> Float[Tensor, "N T"]:
         """Δ in nats, 0 off the action mask."""

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from lightning_agentrl.losses.base import Aggregation, Divisor, PolicyLoss
 
+INERT = (
+    "One optimizer step per collection: the ratio is exactly 1 and clipping is inert. Set data.minibatches or "
+    "data.ppo_epochs above 1 to change that."
+)
+"""What to say of a clipping loss that cannot clip."""
+
 
 def check_aggregation(aggregation: Aggregation, constant: float | None, rows: Divisor) -> None:
     """A divisor is read where something divides by it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,7 @@ def _record(
         "id": trajectory.id,
         "group": trajectory.group,
         "sample": trajectory.sample,
+        "origin": asdict(trajectory.origin) if trajectory.origin else None,
         "task": trajectory.task.id,
         "messages": [dict(message) for message in trajectory.task.messages],
         "answers": list(trajectory.task.answers),
@@ -98,6 +99,7 @@ def _record(
                 "reward": turn.reward,
                 "policy_version": turn.policy_version,
                 "tokens": len(turn.action),
+                "cached_tokens": turn.cached_tokens,
                 "credit": {name: float(values[row, number]) for name, values in batch.components.items()},
             }
             for number, turn in enumerate(trajectory.turns)

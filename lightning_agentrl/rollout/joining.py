@@ -9,7 +9,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from lightning_agentrl.types import RolloutBatch
+from lightning_agentrl.types import TOKEN_FIELDS, RolloutBatch
 
 FILL = {"turn_ids": -1, "turn_ends": -1, "parent_ids": -1, "answer_logprobs": math.nan}
 """What stands where a row has nothing; elsewhere it is 0."""
@@ -36,7 +36,10 @@ def joined(parts: Sequence[RolloutBatch]) -> RolloutBatch:
 
 def _stack(name: str, values: Sequence[Tensor | None], parts: Sequence[RolloutBatch]) -> Tensor:
     known = [value for value in values if value is not None]
-    shape = [max(sizes) for sizes in zip(*(value.shape[1:] for value in known), strict=True)]
+    wide = [
+        _as_wide(name, part, known[0]) if value is None else value for value, part in zip(values, parts, strict=True)
+    ]
+    shape = [max(sizes) for sizes in zip(*(value.shape[1:] for value in wide), strict=True)]
     fill = FILL.get(name, 0)
     padded = []
     for value, part in zip(values, parts, strict=True):
@@ -45,3 +48,12 @@ def _stack(name: str, values: Sequence[Tensor | None], parts: Sequence[RolloutBa
             rows[(slice(None), *(slice(size) for size in value.shape[1:]))] = value
         padded.append(rows)
     return torch.cat(padded)
+
+
+def _as_wide(name: str, part: RolloutBatch, known: Tensor) -> Tensor:
+    """What a part without a field has of the same width: its tokens or its turns, or nothing of the kind."""
+    if name in TOKEN_FIELDS:
+        return part.input_ids
+    if known.dim() == 2:
+        return part.turn_ends if name == "answer_logprobs" else part.turn_mask
+    return known

@@ -12,6 +12,7 @@ import torch
 
 from lightning_agentrl.branching.base import Branching
 from lightning_agentrl.formats.base import ChatFormat
+from lightning_agentrl.ops import owner_rows
 from lightning_agentrl.rollout.collate import collate
 from lightning_agentrl.rollout.jobs import Job, Limits
 from lightning_agentrl.rollout.joining import joined
@@ -105,7 +106,7 @@ class Preparation:
         if silent:
             batch = self._rows(silent)
             parts.append(Prepared(silent, replace(batch, loss_mask=torch.zeros_like(batch.action_mask))))
-        return joined_up(parts)
+        return _as_sampled(joined_up(parts)) if trains and new else joined_up(parts)
 
     def _prepared(self, trajectories: Sequence[Trajectory], more: Signal) -> Prepared:
         signals = self.learner.requires | more
@@ -130,6 +131,17 @@ class Preparation:
     @property
     def _pad_id(self) -> int:
         return int(self.tokenizer.pad_token_id or 0)
+
+
+def _as_sampled(prepared: Prepared) -> Prepared:
+    """What a branch inherited keeps the old log-probs of its parent, since that policy sampled it."""
+    batch = prepared.batch
+    if batch.old_logprobs is None:
+        return prepared
+    width = batch.input_ids.shape[1]
+    owners = owner_rows(batch.trajectory_ids, batch.parent_ids, batch.inherited, width)
+    old = batch.old_logprobs[owners, torch.arange(width)]
+    return replace(prepared, batch=replace(batch, old_logprobs=old))
 
 
 def joined_up(parts: Sequence[Prepared]) -> Prepared:

@@ -12,6 +12,7 @@ from lightning_agentrl.branching.base import Branching, Frontier
 from lightning_agentrl.environments.base import Episode
 from lightning_agentrl.rollout.jobs import Job, stable_seed
 from lightning_agentrl.rollout.leaf import Leaf, branch_leaf, open_leaf
+from lightning_agentrl.rollout.stages import post_hoc
 from lightning_agentrl.rollout.wave import Wave
 from lightning_agentrl.types import BranchPoint, Segment, Trajectory
 
@@ -55,6 +56,8 @@ class Tree:
             live = await self._roots(roots)
             if type(branching).after_turn is not Branching.after_turn:
                 live = await self._branch(live)
+            elif not post_hoc(branching):
+                live += await self._roots(self._free)
             await together(self._to_end(leaf) for leaf in live)
         finally:
             await self._close()

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_agentrl.scoring.answers import answer_logprobs
-from lightning_agentrl.scoring.tokens import score
+from lightning_agentrl.scoring.score import answer_logprobs, score
 from lightning_agentrl.types import RolloutBatch, Signal
 
 COLLATED = Signal.STATE_KEYS | Signal.TURN_REWARDS | Signal.PARENT_IDS | Signal.SAMPLING_ENTROPIES
@@ -44,17 +43,19 @@ def fill(
     if unknown:
         raise ValueError(f"No scorer computes {', '.join(unknown.field_names)}; scorers exist for {SCORED!r}.")
     found: dict[str, Any] = {}
+    settings: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
     if signals & BY_POLICY:
-        scores = score(
-            policy, batch, temperature=temperature, entropies=Signal.ENTROPIES in signals, max_tokens=max_tokens
-        )
+        entropies, answers = Signal.ENTROPIES in signals, Signal.ANSWER_LOGPROBS in signals
+        scores = score(policy, batch, entropies=entropies, answers=answers, **settings)
         for signal in (Signal.OLD_LOGPROBS, Signal.CURRENT_LOGPROBS):
             if signal in signals:
                 found[signal.field_names[0]] = scores.logprobs
-        if scores.entropies is not None:
+        if entropies:
             found["entropies"] = scores.entropies
+        if answers:
+            found["answer_logprobs"] = scores.answer_logprobs
+    elif Signal.ANSWER_LOGPROBS in signals:
+        found["answer_logprobs"] = answer_logprobs(policy, batch, **settings)
     if Signal.REF_LOGPROBS in signals:
-        found["ref_logprobs"] = score(reference(), batch, temperature=temperature, max_tokens=max_tokens).logprobs
-    if Signal.ANSWER_LOGPROBS in signals:
-        found["answer_logprobs"] = answer_logprobs(policy, batch, temperature=temperature, max_tokens=max_tokens)
+        found["ref_logprobs"] = score(reference(), batch, **settings).logprobs
     return replace(batch, **found)

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from lightning_agentrl.engines.base import Completion, EngineSetup, RolloutEngine, SamplingParams
 from lightning_agentrl.types import Weights
 
-Script = Callable[[list[int], SamplingParams], Sequence[int]]
+
+@dataclass(frozen=True)
+class Reply:
+    """What a script says, and how sure it is of it."""
+
+    token_ids: Sequence[int]
+    logprobs: Sequence[float] | None = None
+    """Of each token; −1 if left out."""
+    entropies: Sequence[float] | None = None
+    """Of each token, in nats; passed on where a request asks for a top-k, as engines do."""
+    cached_tokens: int = 0
+    """Of the prompt."""
+
+
+Script = Callable[[list[int], SamplingParams], Sequence[int] | Reply]
 
 
 class ScriptedEngine(RolloutEngine):
     """Completes a prompt with ``script(token_ids, params)``, after ``latency`` seconds.
 
-    A reply longer than ``params.max_tokens`` is cut and reported as such; every log-prob is −1.
+    A reply longer than ``params.max_tokens`` is cut and reported as such. Plain tokens have log-probs of −1.
     """
 
     def __init__(self, script: Script, latency: float = 0.0) -> None:
@@ -44,10 +59,18 @@ class ScriptedEngine(RolloutEngine):
         self.prompts.append(list(token_ids))
         self.params.append(params)
         await asyncio.sleep(self.latency)
-        reply = tuple(self.script(list(token_ids), params))
-        kept = reply[: params.max_tokens]
+        reply = self.script(list(token_ids), params)
+        if not isinstance(reply, Reply):
+            reply = Reply(reply)
+        kept = tuple(reply.token_ids[: params.max_tokens])
         stopped = bool(kept) and kept[-1] in params.stop_token_ids
-        return Completion(kept, (-1.0,) * len(kept), "stop" if stopped else "length")
+        return Completion(
+            kept,
+            (-1.0,) * len(kept) if reply.logprobs is None else tuple(reply.logprobs[: len(kept)]),
+            "stop" if stopped else "length",
+            tuple(reply.entropies[: len(kept)]) if reply.entropies is not None and params.top_logprobs else None,
+            reply.cached_tokens,
+        )
 
     def close(self) -> None:
         """Nothing to free."""

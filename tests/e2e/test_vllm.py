@@ -120,6 +120,31 @@ def test_information_gain_is_scored_on_real_rollouts_and_telescopes(run: tuple[P
 
 
 @pytest.mark.vllm
+@pytest.mark.parametrize("name", ["arpo", "appo"])
+def test_branches_start_from_the_prefix_cache_and_spend_the_budget(name: str, run: tuple[Path, str]) -> None:
+    """On the policy that the first run warm-started: exactly M leaves, forks token for token, prefixes cached."""
+    options = ["-c", "base", "-c", f"algorithm/{name}", "-c", "quickstart", *SMALL, "--data.save_rollouts_every", "1"]
+    options += ["--data.minibatches", "2", "--trainer.max_epochs", "1", "--trainer.logger.init_args.version", name]
+    agentrl(run[0], "fit", *options)
+    folder = run[0] / "runs" / "agentrl" / name
+    assert {"branch/share", "tool/saved"} <= set(scalars(folder).Tags()["scalars"])
+    records, batch, _ = bundle.load(folder / "rollouts" / "epoch-0000")
+    assert batch.group_ids.bincount(minlength=4).tolist() == [4] * 4
+    assert len(set(batch.trajectory_ids.tolist())) == 16
+    assert batch.parent_ids is not None
+    assert batch.inherited is not None
+    rows = {int(id): row for row, id in enumerate(batch.trajectory_ids)}
+    branches = (batch.parent_ids >= 0).nonzero()[:, 0].tolist()
+    assert branches
+    for row in branches:
+        parent, column = rows[int(batch.parent_ids[row])], int(batch.inherited[row])
+        assert torch.equal(batch.input_ids[row, :column], batch.input_ids[parent, :column])
+        assert torch.equal(batch.sampling_logprobs[row, :column], batch.sampling_logprobs[parent, :column])
+        turn = int(batch.turn_ids[row, column])
+        assert records[row]["turns"][turn]["cached_tokens"] >= column // 32 * 32 - 32  # whole blocks, less the last
+
+
+@pytest.mark.vllm
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_quick_start_learns(seed: int, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from lightning_agentrl.environments.make_data import make_data
 from lightning_agentrl.environments.search_qa import SearchQA
-from lightning_agentrl.types import Action, ParsedCall, Reward, Segment, Task, Trajectory
+from lightning_agentrl.tools.base import ToolResult
+from lightning_agentrl.tools.search import SearchTool
+from lightning_agentrl.types import Action, ParsedCall, Reward, Segment, Task, ToolCall, Trajectory, Turn
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,28 @@ def test_a_malformed_call_is_penalised_when_asked_for(data_dir: Path) -> None:
     environment = SearchQA(data_dir, invalid_call_penalty=0.1)
     seen, _ = play(environment, environment.tasks("train")[0], Action("", (ParsedCall("", {}, "not JSON"),)))
     assert seen[0].penalty == 0.1
+
+
+def test_a_branch_resumes_without_searching_again(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[str] = []
+
+    def lookup(tool: SearchTool, query: str) -> ToolResult:
+        searched.append(query)
+        return ToolResult("found")
+
+    monkeypatch.setattr(SearchTool, "lookup", lookup)
+    environment = SearchQA(data_dir)
+    (task, *_) = environment.tasks("train")
+    before = Turn(Segment((1,), True, (-1.0,)), Segment((2,), False), (ToolCall("search", {"query": "before"}),))
+
+    async def run() -> Reward:
+        episode = await environment.resume(task, 0, (before,))
+        await episode.step(Action("", (ParsedCall("search", {"query": "behind"}),)))
+        await episode.step(Action(f"<answer>{task.answers[0]}</answer>"))
+        return await episode.reward(Trajectory(1, 0, 0, task, Segment((1,), False)))
+
+    assert asyncio.run(run()).outcome == 1.0
+    assert searched == ["behind"]
 
 
 def test_files_may_be_named_one_by_one(data_dir: Path, tmp_path: Path) -> None:

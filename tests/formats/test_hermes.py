@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from lightning_agentrl.data.synthetic_world import synthetic_world
 from lightning_agentrl.data.tiny_tokenizer import CHAT_TEMPLATE, MARKERS
 from lightning_agentrl.environments.search_demonstrations import Demonstrator, make_demonstrations
+from lightning_agentrl.formats.base import ChatFormat
 from lightning_agentrl.formats.hermes import HermesFormat
 from lightning_agentrl.types import Action
 
@@ -190,3 +191,26 @@ def test_added_tokens_of_others_are_guarded_too(tokenizer: PreTrainedTokenizerFa
     more = with_changes(tokenizer)
     more.add_tokens([AddedToken("<|image|>", special=True)], special_tokens=True)
     assert more.convert_tokens_to_ids("<|image|>") not in FORMAT.observation(more, ["see <|image|>"])
+
+
+@pytest.mark.parametrize("kind", ["tokenizer", "qwen_like"])
+def test_a_call_is_open_from_behind_its_first_tag_to_its_last(kind: str, request: pytest.FixtureRequest) -> None:
+    tokenizer = request.getfixturevalue(kind)
+
+    def inside(text: str) -> str:
+        """What the tokens inside of calls spell."""
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        flags = FORMAT.inside_calls(tokenizer, ids)
+        assert len(flags) == len(ids)
+        return str(tokenizer.decode([token for token, flag in zip(ids, flags, strict=True) if flag]))
+
+    assert inside("Let me see.") == ""
+    assert inside("a<tool_call>b</tool_call>c") == "b</tool_call>"
+    assert inside("a<tool_call>b</tool_call>c<tool_call>d</tool_call>") == "b</tool_call>d</tool_call>"
+    assert inside("a<tool_call>b") == "b"  # cut off
+    assert inside("a</tool_call>b") == ""
+    assert inside("<tool_call>a<tool_call>b</tool_call>c") == "a<tool_call>b</tool_call>"
+
+
+def test_a_format_that_knows_no_tags_has_nothing_inside_of_calls(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert ChatFormat.inside_calls(FORMAT, tokenizer, tokenizer.encode("<tool_call>x")) == [False, False]

@@ -96,3 +96,53 @@ def test_rows_without_credit_are_spread_over_all_steps() -> None:
     for seed in range(5):
         steps = cut(credited, ppo_epochs=1, minibatches=8, accumulate=1, rng=random.Random(seed))
         assert {len(micro) for step in steps for micro in step} == {4}
+
+
+def prompts(*sizes: int) -> RolloutBatch:
+    """So many rows of one token for each prompt, mixed up."""
+    groups = [group for group, size in enumerate(sizes) for _ in range(size)]
+    random.Random(1).shuffle(groups)
+    batch = rollouts([[1]] * len(groups), rewards=[0.0] * len(groups), groups=groups)
+    return replace(batch, advantages=batch.action_mask.float(), loss_mask=batch.action_mask)
+
+
+def test_a_prompts_rows_share_a_micro_batch_where_counts_allow() -> None:
+    for seed in range(5):
+        steps = cut(prompts(4, 4, 4, 4), ppo_epochs=1, minibatches=2, accumulate=2, rng=random.Random(seed))
+        groups = [micro.group_ids.tolist() for step in steps for micro in step]
+        assert sorted(groups) == [[group] * 4 for group in range(4)]
+
+
+def test_steps_stay_equally_long_and_split_a_prompt_rather() -> None:
+    # Three prompts of four rows, two steps: six rows each, and the middle prompt in both.
+    steps = cut_up(prompts(4, 4, 4), 1, 2, 1)
+    groups = [micro.group_ids.tolist() for step in steps for micro in step]
+    assert [len(members) for members in groups] == [6, 6]
+    assert len(set(groups[0]) & set(groups[1])) == 1
+
+
+def test_with_fewer_prompts_than_micro_batches_rows_are_spread_one_by_one() -> None:
+    (step,) = cut_up(prompts(3, 3), 1, 1, 3)
+    assert [len(micro) for micro in step] == [2, 2, 2]
+
+
+def test_prompts_come_in_random_order_and_so_do_their_rows() -> None:
+    orders = {
+        tuple(
+            cut(prompts(2, 2, 2), ppo_epochs=1, minibatches=6, accumulate=1, rng=random.Random(seed))[0][
+                0
+            ].trajectory_ids.tolist()
+        )
+        for seed in range(40)
+    }
+    assert len(orders) == 6  # any row may be the first
+
+
+def test_every_micro_batch_has_rows_to_train_though_most_are_silent_branches() -> None:
+    """Initial rows first and branches last would leave half of the work to nobody."""
+    batch = rollouts([[5]] * 16, rewards=[0.0] * 16, groups=[0, 1, 2, 3] * 4)
+    initial = torch.arange(16)[:, None] < 4
+    batch = replace(batch, advantages=batch.action_mask * initial * 1.0, loss_mask=batch.action_mask & initial)
+    for seed in range(5):
+        steps = cut(batch, ppo_epochs=1, minibatches=2, accumulate=2, rng=random.Random(seed))
+        assert [int(micro.trainable.any(1).sum()) for step in steps for micro in step] == [1] * 4

@@ -8,10 +8,11 @@ import os
 import socket
 from pathlib import Path
 
+import pytest
 import torch
 
 from lightning_agentrl.rollout.statistics import over_ranks, summarize
-from lightning_agentrl.types import Reward, Segment, Task, Trajectory, Turn
+from lightning_agentrl.types import BranchPoint, Reward, Segment, Task, ToolCall, Trajectory, Turn
 
 
 def trajectory(group: int, reward: float) -> Trajectory:
@@ -28,6 +29,63 @@ def test_a_reward_that_is_not_a_number_does_not_hide_the_others() -> None:
 
 def test_without_any_finite_reward_the_mean_is_zero() -> None:
     assert summarize([trajectory(0, math.nan)])["reward/mean"] == 0.0
+
+
+def said(count: int, *calls: bool, answered: bool = False, cached: int = 0) -> Turn:
+    """So many tokens, calls that went well or not, and two tokens of observation."""
+    return Turn(
+        Segment((7,) * count, True, (-1.0,) * count),
+        Segment((8, 8), sampled=False) if answered else None,
+        tuple(ToolCall("search", {}, ok, None if ok else "timeout") for ok in calls),
+        cached_tokens=cached,
+    )
+
+
+def family() -> list[Trajectory]:
+    """Four columns of prompt. 0 says turns at 4–6 and 9–10; 1 leaves it at 9, 2 leaves 1 at 11, and 3 leaves 0 at 5."""
+    first = said(3, True, answered=True, cached=3)
+    turns = [
+        (first, said(2, cached=8)),
+        (first, said(4, cached=9)),
+        (first, said(3, False, cached=6)),
+        (said(3, True, answered=True, cached=4), said(2)),
+    ]
+    origins = [None, BranchPoint(0, 9), BranchPoint(1, 11), BranchPoint(0, 5)]
+    prompt = Segment((1,) * 4, sampled=False)
+    return [
+        Trajectory(id, 0, id, Task("t", ()), prompt, turns[id], Reward(0, 0), origin=origins[id]) for id in range(4)
+    ]
+
+
+def test_a_branchs_own_turns_are_those_that_it_said_some_of() -> None:
+    own = [[count for _, count in trajectory.own_turns] for trajectory in family()]
+    assert own == [[3, 2], [4], [1], [2, 2]]  # 2 inherited two tokens of its second turn, 3 one of its first
+    assert summarize(family())["rollout/generated_tokens"] == 14
+
+
+def test_calls_that_a_branch_inherited_were_saved() -> None:
+    numbers = summarize(family())
+    # Each has the call of its first turn, and 2 one more; 1 and 2 did not run the first.
+    assert numbers["tool/calls"] == 5 / 4
+    assert (numbers["tool/executed"], numbers["tool/saved"]) == (3, 2)
+    assert numbers["tool/error_timeout"] == 1 / 5
+
+
+def test_where_and_how_deep_rollouts_branched() -> None:
+    numbers = summarize(family())
+    assert numbers["branch/share"] == 3 / 4
+    assert (numbers["branch/depth"], numbers["branch/depth_max"]) == (1, 2)  # 0, 1, 2, 1
+    assert numbers["branch/turn"] == pytest.approx((1 + 1 + 0) / 3)
+    assert numbers["branch/inherited_share"] == pytest.approx((9 / 13 + 11 / 12 + 5 / 11) / 3)
+
+
+def test_what_a_branch_inherited_was_not_asked_for_again() -> None:
+    # Requests behind 4 and 9 columns, then 9, then 11, then 5 and 9; cached 3 + 8, 9, 6 and 4.
+    assert summarize(family())["rollout/prompt_cache_share"] == 30 / 47
+
+
+def test_without_branches_there_is_nothing_to_say_about_them() -> None:
+    assert not [name for name in summarize(family()[:1]) if name.startswith("branch/")]
 
 
 def test_one_rank_keeps_its_numbers() -> None:

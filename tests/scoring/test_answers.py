@@ -1,4 +1,4 @@
-"""Answer log-probs: one pass over a row equals a forward of its own for every turn."""
+"""Answer log-probs: one pass over the trees of rows and probes equals a forward of its own for every turn."""
 
 from __future__ import annotations
 
@@ -10,16 +10,9 @@ import torch
 from torch import nn
 
 from lightning_agentrl.credit.gains import information_gains
-from lightning_agentrl.policy import load_config, load_policy
-from lightning_agentrl.scoring.answers import answer_logprobs, takes_masks
-from lightning_agentrl.testing import rollouts, tiny_policy
+from lightning_agentrl.scoring.score import answer_logprobs, score
+from lightning_agentrl.testing import rollouts
 from lightning_agentrl.types import RolloutBatch
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
-    folder = tiny_policy(tmp_path_factory.mktemp("policy"))
-    return load_policy(folder, load_config(folder), "float32")
 
 
 def probed(prefix: int = 2) -> RolloutBatch:
@@ -55,27 +48,42 @@ def reference(policy: nn.Module, batch: RolloutBatch, temperature: float) -> tor
     return result
 
 
+@pytest.mark.parametrize("trees", [True, False], ids=["trees", "rows"])
 @pytest.mark.parametrize("prefix", [2, 0], ids=["template", "bare answer"])
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("max_tokens", [None, 60, 1])
-def test_one_pass_equals_a_forward_per_turn(
-    policy: nn.Module, prefix: int, attention: str, max_tokens: int | None
+def test_answers_alone_equal_a_forward_per_turn(
+    policy: nn.Module, prefix: int, max_tokens: int | None, trees: bool
 ) -> None:
-    policy.set_attn_implementation(attention)  # type: ignore[operator]
     batch = probed(prefix)
     with torch.no_grad():
-        found = answer_logprobs(policy, batch, temperature=0.7, max_tokens=max_tokens, one_pass=True)
+        found = answer_logprobs(policy, batch, temperature=0.7, max_tokens=max_tokens, trees=trees)
         expected = reference(policy, batch, 0.7)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5, equal_nan=True)
 
 
-@pytest.mark.parametrize("max_tokens", [None, 30])
-def test_separate_sequences_equal_a_forward_per_turn(policy: nn.Module, max_tokens: int | None) -> None:
+@pytest.mark.parametrize("trees", [True, False], ids=["trees", "rows"])
+@pytest.mark.parametrize("max_tokens", [None, 60])
+def test_answers_beside_logprobs_equal_both_alone(policy: nn.Module, max_tokens: int | None, trees: bool) -> None:
     batch = probed()
     with torch.no_grad():
-        found = answer_logprobs(policy, batch, temperature=1.0, max_tokens=max_tokens, one_pass=False)
-        expected = reference(policy, batch, 1.0)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5, equal_nan=True)
+        both = score(policy, batch, temperature=0.7, answers=True, max_tokens=max_tokens, trees=trees)
+        logprobs = score(policy, batch, temperature=0.7).logprobs
+        answers = answer_logprobs(policy, batch, temperature=0.7)
+    torch.testing.assert_close(both.logprobs, logprobs, rtol=0, atol=1e-5)
+    torch.testing.assert_close(both.answer_logprobs, answers, rtol=0, atol=1e-5, equal_nan=True)
+
+
+def test_probes_of_siblings_after_the_prompt_are_computed_once(policy: nn.Module) -> None:
+    # Six siblings of 5 prompt tokens and one turn of 2 different ones: 5 + 6 × 2 distinct. A probe of 3 behind the
+    # prompt is the same for all; there is none behind the last turn, which nothing followed.
+    batch = rollouts([[2]] * 6, rewards=[0.0] * 6, prompt=5)
+    ids = batch.input_ids.clone()
+    ids[:, 5:] = torch.arange(12).view(6, 2) + 20
+    probes = torch.tensor([[200, 201, 202]]).expand(6, 1, 3)
+    batch = replace(batch, input_ids=ids, probe_ids=probes, probe_scored=torch.ones_like(probes, dtype=torch.bool))
+    with torch.no_grad():
+        load = score(policy, batch, temperature=1.0, answers=True).load
+    assert load.distinct == load.computed == 5 + 6 * 2 + 3
 
 
 def test_scores_exist_exactly_where_a_turn_could_follow_and_an_answer_is_known(policy: nn.Module) -> None:
@@ -108,13 +116,14 @@ def test_gains_telescope(policy: nn.Module) -> None:
         torch.testing.assert_close(gains[row], scores[-1] - scores[0])
 
 
-def test_attention_that_takes_no_mask_is_recognised(policy: nn.Module) -> None:
-    policy.set_attn_implementation("sdpa")  # type: ignore[operator]
-    assert takes_masks(policy)
-    kinds = policy.config.layer_types
-    policy.config.layer_types = ["sliding_attention"] * len(kinds)
-    assert not takes_masks(policy)
-    policy.config.layer_types = kinds
+def test_without_any_answer_there_is_nothing_but_nan(policy: nn.Module) -> None:
+    batch = probed()
+    assert batch.probe_scored is not None
+    none = replace(batch, probe_scored=torch.zeros_like(batch.probe_scored))
+    assert answer_logprobs(policy, none, temperature=1.0).isnan().all()
+    found = score(policy, none, temperature=1.0, answers=True).answer_logprobs
+    assert found is not None
+    assert found.isnan().all()
 
 
 def test_a_batch_without_probes_is_refused(policy: nn.Module) -> None:

@@ -52,6 +52,16 @@ def test_the_reference_is_not_loaded_unless_it_is_needed(policies: tuple[nn.Modu
     fill(batch(), ~Signal.REF_LOGPROBS & SCORED, policies[0], reference, temperature=1.0, max_tokens=1000)
 
 
+def test_everything_the_policy_is_asked_comes_from_one_forward(policies: tuple[nn.Module, nn.Module]) -> None:
+    filled(policies, Signal.OLD_LOGPROBS)  # the first time, a policy's head is looked at
+    shapes: list[torch.Size] = []
+    watch = policies[0].base_model.register_forward_hook(lambda module, args, output: shapes.append(output[0].shape))
+    filled(policies, SCORED & ~Signal.REF_LOGPROBS)
+    watch.remove()
+    # Rows 1 2 | 100 100 | 50 50 | 101 and 1 2 | 100; probes 1 1 behind the prompt and the first row's first turn.
+    assert [shape[:2] for shape in shapes] == [(1, 7 + 2 + 2)]
+
+
 def test_scores_carry_no_gradient(policies: tuple[nn.Module, nn.Module]) -> None:
     found = filled(policies, SCORED)
     assert not any(getattr(found, name).requires_grad for name in SCORED.field_names)
