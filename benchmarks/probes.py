@@ -13,7 +13,6 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 import torch
 from prefix_tree import update
@@ -23,7 +22,7 @@ from transformers import PreTrainedModel
 from lightning_agentrl.scoring import score
 from lightning_agentrl.scoring.answers import answer_means, answer_probes
 from lightning_agentrl.scoring.padded import padded_likelihoods
-from lightning_agentrl.scoring.score import answer_logprobs
+from lightning_agentrl.scoring.scores import answer_logprobs
 from lightning_agentrl.testing import rollouts
 from lightning_agentrl.types import RolloutBatch
 
@@ -100,7 +99,8 @@ def main() -> None:
     print(f"\nprobes add {spread([100 * share for share in ratios(added, seconds['update'])], ' %')} of an update")
     plain = seconds["a forward per turn"]
     print(f"probes alone are {spread(ratios(plain, seconds['probes alone']))} times faster than a forward per turn")
-    print(f"on top of the pass they are {median(plain) / median(added):.1f} times faster (of medians)")
+    apart = [one + other for one, other in zip(seconds["pass"], plain, strict=True)]
+    print(f"log-probs and probes are {spread(ratios(apart, seconds['pass with probes']))} times faster than both apart")
     if options.out:
         options.out.write_text(json.dumps(seconds))
 

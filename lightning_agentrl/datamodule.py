@@ -16,7 +16,7 @@ from lightning_agentrl.branching.independent import Independent
 from lightning_agentrl.engines.base import RolloutEngine
 from lightning_agentrl.environments.base import Environment, Split
 from lightning_agentrl.formats.base import ChatFormat
-from lightning_agentrl.rollout import bundle, checks
+from lightning_agentrl.rollout import checks
 from lightning_agentrl.rollout.collate import collate
 from lightning_agentrl.rollout.collector import Collection, Collector, Place
 from lightning_agentrl.rollout.dynamic_sampling import DynamicSampling, Sampled, refill
@@ -28,7 +28,7 @@ from lightning_agentrl.rollout.preparation import Preparation, Prepared, joined_
 from lightning_agentrl.rollout.probes import Aliases
 from lightning_agentrl.rollout.prompts import PromptOrder
 from lightning_agentrl.rollout.shaping import Overlong, Shaping, Truncated
-from lightning_agentrl.rollout.stages import check_schedule, post_hoc, stages
+from lightning_agentrl.rollout.stages import check_branching, check_schedule, post_hoc, stages
 from lightning_agentrl.rollout.statistics import shaped, summarize, validation_numbers
 from lightning_agentrl.types import Learner, RolloutBatch, Task, Trajectory
 
@@ -97,7 +97,6 @@ class AgentRLDataModule(LightningDataModule):
         super().__init__()
         limits = Limits(max_turns, max_turn_tokens, max_model_len)
         self.collector = Collector(engine, environment, format, branching, limits, parity_tolerance)
-        self.longest = limits.longest
         self.environment = environment
         self.format = format
         self.branching = branching
@@ -141,10 +140,13 @@ class AgentRLDataModule(LightningDataModule):
         checks.check_limit(trainer, self.ppo_epochs * self.minibatches)
         checks.check_validation(self.validation_temperature, learner.temperature, self.validation_samples)
         if stage == "fit":
-            prompts = self.prompts_per_epoch // trainer.world_size
-            check_schedule(self.branching, self.group_size, prompts, self.minibatches, self.ppo_epochs)
-            wanted = learner.requires | self.branching.requires
-            checks.check_signals(self.environment, self._tasks["train"], wanted, learner.reads)
+            check_branching(self.branching, self.group_size, self.collector.limits, self.dynamic_sampling is not None)
+            check_schedule(
+                self.branching, self.prompts_per_epoch // trainer.world_size, self.minibatches, self.ppo_epochs
+            )
+            checks.check_signals(
+                self.environment, self._tasks["train"], learner.requires | self.branching.requires, learner.reads
+            )
 
     def train_dataloader(self) -> DataLoader[RolloutBatch]:
         """Sized and lazy: the length comes from the configuration, the rollouts from the first `next`."""
@@ -169,7 +171,7 @@ class AgentRLDataModule(LightningDataModule):
 
     @property
     def clock(self) -> PhaseClock:
-        """Tells listeners which phase a collection is in."""
+        """Of the phases of a collection."""
         return self.collector.clock
 
     # --- a collection -------------------------------------------------------------------------------------------
@@ -179,6 +181,7 @@ class AgentRLDataModule(LightningDataModule):
         rng = random.Random(stable_seed(self.seed, epoch, self._trainer.global_rank))
         self._sync()
         sampled = self._sample(epoch)
+        self.collector.rest()
         prepare = self._preparation(sampled.weightless)
         with self.clock.phase("score"):
             roots = prepare(sampled.kept)
@@ -186,12 +189,9 @@ class AgentRLDataModule(LightningDataModule):
         plan = stages(self.branching.schedule, list(roots.groups), self.minibatches, rng)
         for number, stage in enumerate(plan):
             part = roots.of(stage.groups) if len(plan) > 1 else roots
-            if number:
-                self._sync()
             if post_hoc(self.branching):
                 part, new = self._branch(part, prepare, epoch, rng, explores=stage.explores, again=number > 0)
                 rolled_out += new
-            self.collector.rest()
             with self.clock.phase("score"):
                 part = replace(part, batch=learner.assign(part.batch))
                 steps = cut(
@@ -202,7 +202,7 @@ class AgentRLDataModule(LightningDataModule):
                     rng=rng,
                     drops_idle=learner.drops_idle,
                 )
-                steps = learner.weigh(steps, self.longest)
+                steps = learner.weigh(steps, self.collector.limits.longest)
             done.append(part)
             if stage is plan[-1]:
                 self._report(joined_up(done), epoch, rolled_out, dict(sampled.metrics))
@@ -219,7 +219,9 @@ class AgentRLDataModule(LightningDataModule):
         with self.clock.phase("score"):
             part = prepare.look_again(part) if again and explores else part
             grown = prepare.grown(part, self.group_size, rng, explores)
+        self._sync() if again else self.collector.wake()
         new = self.collector.extend(grown, learner, temperature=learner.temperature, seed=self.seed, epoch=epoch)
+        self.collector.rest()
         with self.clock.phase("score"):
             return prepare.extended(part, new), new
 
@@ -229,7 +231,10 @@ class AgentRLDataModule(LightningDataModule):
         """Keep the collection for callbacks, and log what it was like."""
         learner = self._learner
         self.last["train"] = Collection("train", epoch, learner.policy_version, done.trajectories, done.batch)
-        self._save_bundle(self.last["train"])
+        every, trainer = self.save_rollouts_every, self._trainer
+        if every and epoch % every == 0 and trainer.is_global_zero:
+            folder = Path(trainer.log_dir or trainer.default_root_dir)
+            self.last["train"].save(folder, learner.tokenizer, self.seed)
         seconds = self.clock.take()
         times = {f"time/{name}": value for name, value in seconds.items()}
         learner.record({**summarize(rolled_out, seconds["rollout"]), **shaped(done.batch), **metrics, **times})
@@ -281,14 +286,6 @@ class AgentRLDataModule(LightningDataModule):
         self.collector.sync(self._learner, Place(trainer.strategy.root_device, trainer.world_size))
 
     # --- helpers ------------------------------------------------------------------------------------------------
-
-    def _save_bundle(self, last: Collection) -> None:
-        every = self.save_rollouts_every
-        if not every or last.epoch % every or not self._trainer.is_global_zero:
-            return
-        folder = Path(self._trainer.log_dir or self._trainer.default_root_dir) / "rollouts" / f"epoch-{last.epoch:04d}"
-        info = {"epoch": last.epoch, "policy_version": last.policy_version, "seed": self.seed}
-        bundle.save(folder, last.trajectories, last.batch, self._learner.tokenizer, info)
 
     @property
     def _trainer(self) -> Trainer:

@@ -24,7 +24,7 @@ from lightning_agentrl.losses.kl import KLEstimator
 from lightning_agentrl.losses.objective import Objective, scalars
 from lightning_agentrl.losses.weighing import weigh
 from lightning_agentrl.policy import MIXED, Dtype, load_config, load_policy, load_tokenizer
-from lightning_agentrl.rollout.statistics import over_ranks, validation_means
+from lightning_agentrl.rollout.statistics import TOTALS, over_ranks, validation_means
 from lightning_agentrl.scoring import score
 from lightning_agentrl.scoring.signals import fill
 from lightning_agentrl.types import RolloutBatch, Signal
@@ -295,5 +295,6 @@ class AgentRLModule(LightningModule):
 
     def _log_recorded(self) -> None:
         for name, value in over_ranks(self._recorded).items():
-            self.log(name, value, on_step=False, on_epoch=True, batch_size=1)
+            add = "sum" if name in TOTALS else "mean"  # a collection may report in stages
+            self.log(name, value, on_step=False, on_epoch=True, batch_size=1, reduce_fx=add)
         self._recorded.clear()

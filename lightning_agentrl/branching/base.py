@@ -64,6 +64,11 @@ class Branching(ABC):
         return 1
 
     @property
+    def ahead(self) -> int:
+        """Columns from the token that such a branch is chosen by to where it starts."""
+        return 0
+
+    @property
     def splits_calls(self) -> bool:
         """Whether such a branch may start inside of a tool call."""
         return True
@@ -92,8 +97,8 @@ class Branching(ABC):
 
         Args:
             batch: the prompt's roots, with the signals of `requires`.
-            open_at: tokens from which a branch could re-sample, by `least_room`, `splits_calls` and what is written
-                there: neither blanks nor punctuation alone.
+            open_at: tokens that a branch could be chosen by: neither blanks nor punctuation alone, outside of calls
+                unless it `splits_calls`, and `ahead` of them a token of the same turn with `least_room` behind it.
             budget: most branches.
             rng: the only source of chance.
         """

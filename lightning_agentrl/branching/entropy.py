@@ -40,7 +40,7 @@ class EntropyBranching(Branching):
     tokens: int = 20
     """k: tokens at the start of a turn whose entropies are averaged."""
     top_k: int = 10
-    """Size of the engine's top-k behind the entropies; vLLM gives at most 20."""
+    """Size of the engine's top-k behind the entropies."""
     attempts: int = 1
     """Z: attempts to fork per candidate."""
     order: Literal["random", "ranked"] = "random"
@@ -62,6 +62,12 @@ class EntropyBranching(Branching):
         if not 0 <= self.base <= 1 or self.penalty < 0:
             raise ValueError(
                 f"EntropyBranching needs base in [0, 1] and penalty ≥ 0, got {self.base} and {self.penalty}."
+            )
+        if self.rule == "bernoulli" and self.threshold != 0.5:
+            raise ValueError(f"EntropyBranching.threshold={self.threshold} is read with rule=threshold only.")
+        if not 0 <= self.threshold < 1:
+            raise ValueError(
+                f"EntropyBranching.threshold must lie in [0, 1), got {self.threshold}: no probability exceeds 1."
             )
         if self.split is not None and self.initial_roots is not None:
             raise ValueError("EntropyBranching.split decides the number of roots; leave initial_roots out.")

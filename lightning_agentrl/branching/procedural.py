@@ -86,6 +86,11 @@ class ProceduralBranching(Branching):
         return self.room
 
     @property
+    def ahead(self) -> int:
+        """One token where the chosen one is kept."""
+        return 1 if self.prefix == "include" else 0
+
+    @property
     def splits_calls(self) -> bool:
         """Whether tool calls may be re-sampled from their middle."""
         return self.inside_calls
@@ -104,8 +109,7 @@ class ProceduralBranching(Branching):
     ) -> list[BranchPoint]:
         """The best candidates, one by one, keeping their distance."""
         score, candidate = self.score(batch)
-        ahead = 1 if self.prefix == "include" else 0
-        candidate = candidate & _shifted(open_at, ahead)
+        candidate = candidate & open_at
         order = score.masked_fill(~candidate, -torch.inf).flatten().argsort(descending=True, stable=True)
         width, each = score.shape[1], self.branches if self.scope == "rollout" else budget
         chosen: dict[int, list[int]] = {}
@@ -118,7 +122,7 @@ class ProceduralBranching(Branching):
             if len(taken) < each and all(abs(column - other) >= self.distance for other in taken):
                 taken.append(column)
                 parent = int(batch.trajectory_ids[row])
-                points.append(BranchPoint(parent, column + ahead, float(score[row, column])))
+                points.append(BranchPoint(parent, column + self.ahead, float(score[row, column])))
         return points
 
     def score(self, batch: RolloutBatch) -> tuple[Float[Tensor, "N T"], Bool[Tensor, "N T"]]:
@@ -163,7 +167,6 @@ class ProceduralBranching(Branching):
             "future_std": float(spread.mean()),
             "future_bound_share": float(masked_mean(((future - 1).abs() >= self.clip * (1 - 1e-9)).double(), mask)),
             "guarded_share": float((spread < max(self.guard, 1e-12)).double().mean()),
-            "candidate_share": float(masked_mean(self.score(batch)[1].double(), mask)),
         }
 
 
@@ -172,8 +175,3 @@ def _z(values: Float[Tensor, "N T"], mask: Bool[Tensor, "N T"]) -> Float[Tensor,
     rows = torch.arange(len(values), device=values.device)[:, None].expand_as(mask)
     flat = standardize(values.double().flatten(), rows.flatten(), mask.flatten(), ddof=0, eps=1e-6)
     return flat.view_as(mask) * mask
-
-
-def _shifted(mask: Bool[Tensor, "N T"], ahead: int) -> Bool[Tensor, "N T"]:
-    """Whether the column ``ahead`` of each one is set."""
-    return mask if not ahead else torch.nn.functional.pad(mask[:, ahead:], (0, ahead))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_agentrl.environments.base import Episode, Observation
+from lightning_agentrl.environments.base import Episode, Observation, Unforkable
 from lightning_agentrl.tools.arguments import argument_error
 from lightning_agentrl.tools.base import Tool, ToolResult
 from lightning_agentrl.types import Action, ParsedCall, Reward, ToolCall, Trajectory
@@ -91,7 +91,13 @@ class ToolEpisode(Episode):
         return self._judge(None if trajectory.stop.truncated else self._answer)
 
     async def fork(self) -> Episode:
-        """Another episode with the same tools: there is no other state to copy."""
+        """Another episode with the same tools: there is no other state to copy.
+
+        Raises:
+            Unforkable: for a subclass, which may well have some.
+        """
+        if type(self) is not ToolEpisode:
+            raise Unforkable(f"{type(self).__name__} must say how it forks.")
         return ToolEpisode(
             list(self._tools.values()),
             self._judge,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from lightning_agentrl.branching.base import Branching
 from lightning_agentrl.engines.base import EngineSetup, RolloutEngine
 from lightning_agentrl.environments.base import Environment, Split
 from lightning_agentrl.formats.base import ChatFormat
+from lightning_agentrl.rollout import bundle
 from lightning_agentrl.rollout.event_loop import EventLoopThread
 from lightning_agentrl.rollout.jobs import Job, Limits
 from lightning_agentrl.rollout.parity import ParityCheck
@@ -38,6 +40,11 @@ class Collection:
     policy_version: int
     trajectories: list[Trajectory]
     batch: RolloutBatch
+
+    def save(self, folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
+        """Write a bundle into ``rollouts`` below a run's folder."""
+        info = {"epoch": self.epoch, "policy_version": self.policy_version, "seed": seed}
+        bundle.save(folder / "rollouts" / f"epoch-{self.epoch:04d}", self.trajectories, self.batch, tokenizer, info)
 
 
 class Collecting(Protocol):
@@ -139,6 +146,10 @@ class Collector:
         options = self._options(learner, temperature, seed, epoch, total)
         with self.clock.phase("rollout"):
             return self._loop.run(self._sampler.extend(grown, **options))
+
+    def wake(self) -> None:
+        """Go on with the weights of the last `sync`."""
+        self.engine.wake()
 
     def rest(self) -> None:
         """Let the engine sleep until the next `sync`."""

@@ -27,7 +27,7 @@ def openings(
     limits: Limits,
     branching: Branching,
 ) -> Bool[Tensor, "N T"]:
-    """Sampled tokens with room behind them, that say something, and outside of tool calls if the brancher wants that.
+    """Tokens that a branch could be chosen by; see `Branching.after_group`.
 
     Args:
         trajectories: one per row.
@@ -35,17 +35,20 @@ def openings(
         chat_format: knows where tool calls are.
         tokenizer: the policy's.
         limits: of turn and context.
-        branching: says how much room, and whether calls may be split.
+        branching: says how much room, how far ahead it starts, and whether calls may be split.
     """
+    ahead = branching.ahead
     result = torch.zeros(len(trajectories), width, dtype=torch.bool)
     for row, trajectory in enumerate(trajectories):
         column = len(trajectory.prompt)
         for turn in trajectory.turns:
             ids = turn.action.token_ids
             closed = [False] * len(ids) if branching.splits_calls else chat_format.inside_calls(tokenizer, ids)
-            for place, (token, inside) in enumerate(zip(ids, closed, strict=True)):
-                room = min(limits.max_turn_tokens - place, limits.max_model_len - column - place)
-                result[row, column + place] = not inside and room >= branching.least_room and _speaks(tokenizer, token)
+            last = min(limits.max_turn_tokens, limits.max_model_len - column) - branching.least_room  # to start at
+            stop = min(len(ids), last + 1) - ahead
+            chosen = [_speaks(tokenizer, token) and not inside for token, inside in zip(ids, closed, strict=True)]
+            result[row, column : column + len(ids)] = torch.tensor(chosen)
+            result[row, column + max(stop, 0) : column + len(ids)] = False
             column += len(ids) + (len(turn.observation) if turn.observation else 0)
     return result
 

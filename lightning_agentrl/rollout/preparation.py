@@ -81,19 +81,22 @@ class Preparation:
             explores: whether there are branches at all; otherwise further roots take their place.
         """
         batch, width = prepared.batch, prepared.batch.input_ids.shape[1]
+        prompts = [list(members) for _, members in groupby(prepared.trajectories, key=lambda t: t.group)]
+        points: list[Sequence[BranchPoint]] = [() for _ in prompts]
         if explores:
-            self.learner.record({f"branch/{name}": value for name, value in self.branching.describe(batch).items()})
-        open_at = openings(prepared.trajectories, width, self.chat_format, self.tokenizer, self.limits, self.branching)
-        result, start = [], 0
-        for _, members in groupby(prepared.trajectories, key=lambda trajectory: trajectory.group):
-            roots = list(members)
-            rows = torch.arange(start, start + len(roots))
-            points: Sequence[BranchPoint] = ()
-            if explores:
-                points = self.branching.after_group(batch.select(rows), open_at[rows], budget - len(roots), rng)
-            result.append(Grown(Job(roots[0].task, roots[0].group, budget, roots[0].sample), roots, points))
-            start += len(roots)
-        return result
+            settings = (self.chat_format, self.tokenizer, self.limits, self.branching)
+            open_at = openings(prepared.trajectories, width, *settings)
+            parts = torch.arange(len(batch)).split([len(roots) for roots in prompts])
+            points = [
+                self.branching.after_group(batch.select(rows), open_at[rows], budget - len(rows), rng) for rows in parts
+            ]
+            slots = sum(budget - len(roots) for roots in prompts)
+            numbers = {**self.branching.describe(batch), "unfilled_share": 1 - sum(map(len, points)) / max(slots, 1)}
+            self.learner.record({f"branch/{name}": value for name, value in numbers.items()})
+        return [
+            Grown(Job(roots[0].task, roots[0].group, budget, roots[0].sample), roots, at)
+            for roots, at in zip(prompts, points, strict=True)
+        ]
 
     def extended(self, prepared: Prepared, new: Sequence[Trajectory]) -> Prepared:
         """With what was sampled since; branches that nothing trains are not scored."""

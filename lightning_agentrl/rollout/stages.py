@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_agentrl.branching.base import Branching, Schedule
+from lightning_agentrl.rollout.jobs import Limits
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,31 @@ def post_hoc(branching: Branching) -> bool:
     return type(branching).after_group is not Branching.after_group
 
 
-def check_schedule(branching: Branching, group_size: int, prompts: int, minibatches: int, ppo_epochs: int) -> None:
+def check_branching(branching: Branching, group_size: int, limits: Limits, dynamic_sampling: bool) -> None:
+    """See that a brancher can act: that its budget divides, and that there is room for what it does."""
+    branching.initial(group_size)  # raises where the budget cannot be divided
+    name = type(branching).__name__
+    if post_hoc(branching) and branching.least_room >= limits.max_turn_tokens:
+        raise ValueError(
+            f"{name} leaves room for {branching.least_room} tokens behind a branch, and a turn has at most "
+            f"{limits.max_turn_tokens} (data.max_turn_tokens): nothing would branch. Lower data.branching.room."
+        )
+    if post_hoc(branching) and dynamic_sampling:
+        raise ValueError(
+            f"data.dynamic_sampling drops prompts whose outcomes are all equal, and with {name} it would see a few "
+            f"roots of each, before the branches are drawn. Use one of the two."
+        )
+
+
+def check_schedule(branching: Branching, prompts: int, minibatches: int, ppo_epochs: int) -> None:
     """A schedule needs prompts and steps to go by.
 
     Args:
         branching: whose schedule.
-        group_size: the budget of a prompt.
         prompts: per rank.
         minibatches: optimizer steps per pass.
         ppo_epochs: passes.
     """
-    branching.initial(group_size)  # raises where the budget cannot be divided
     name = type(branching).__name__
     if branching.schedule == "collection":
         return

@@ -55,10 +55,10 @@ class Tree:
                 roots = branching.initial(budget)
             live = await self._roots(roots)
             if type(branching).after_turn is not Branching.after_turn:
-                live = await self._branch(live)
-            elif not post_hoc(branching):
-                live += await self._roots(self._free)
-            await together(self._to_end(leaf) for leaf in live)
+                await self._branch(live)
+            else:
+                rest = 0 if post_hoc(branching) else self._free
+                await together([*map(self._to_end, live), *(self._root_to_end(self._new()) for _ in range(rest))])
         finally:
             await self._close()
         return sorted(self._finished, key=lambda trajectory: trajectory.sample)
@@ -69,9 +69,8 @@ class Tree:
         self._check(points, {parent.id for parent in parents})
         by_id = {parent.id: parent for parent in parents}
         try:
-            live = await together(self._fork(by_id[point.parent], point, None) for point in points)
-            live += await self._roots(self._free)
-            await together(self._to_end(leaf) for leaf in live)
+            forks = [self._fork_to_end(self._new(), by_id[point.parent], point) for point in points]
+            await together([*forks, *(self._root_to_end(self._new()) for _ in range(self._free))])
         finally:
             await self._close()
         return sorted(self._finished, key=lambda trajectory: trajectory.sample)
@@ -84,21 +83,29 @@ class Tree:
     def _vocabulary(self) -> int:
         return len(self.wave.sampler.tokenizer)
 
-    async def _branch(self, live: list[Leaf]) -> list[Leaf]:
+    async def _branch(self, live: list[Leaf]) -> None:
         """Turn by turn while there is something to spend: a prompt waits for its own leaves, and for no other's."""
+        forks: list[tuple[Leaf, Trajectory, BranchPoint]] = []
         while self._free:
+            live += await together(self._fork(new, leaf.so_far, point, leaf.episode) for leaf, new, point in forks)
             await together(self._to_next_turn(leaf) for leaf in live)
             live = [leaf for leaf in live if not leaf.done]
             if not live:
-                return await self._roots(self._free)
+                live, forks = await self._roots(self._free), []
+                break
             points = self.wave.branching.after_turn(self._frontier(live), self._rng())
             by_id = {leaf.trajectory.id: leaf for leaf in live}
             self._check(points, by_id.keys())
-            forks = [(by_id[point.parent], point) for point in points]
-            # The turn that was judged is not answered yet, so the episode is in the state that the fork starts from.
-            live += await together(self._fork(leaf.so_far, point, leaf.episode) for leaf, point in forks)
+            forks = [(by_id[point.parent], self._new(), point) for point in points]
+            self._origins |= {new.id: point for _, new, point in forks}
             self._rounds.append(list(points))
-        return live
+        # The budget is spent: a leaf waits for forks off itself, which copy its state first, and for nothing else.
+        copied: dict[int, list[asyncio.Event]] = {leaf.trajectory.id: [] for leaf in live}
+        goes_on = [self._to_end(leaf, copied[leaf.trajectory.id]) for leaf in live]
+        for leaf, new, point in forks:
+            copied[leaf.trajectory.id].append(asyncio.Event())
+            goes_on.append(self._fork_to_end(new, leaf.so_far, point, leaf.episode, copied[leaf.trajectory.id][-1]))
+        await together(goes_on)
 
     def _frontier(self, live: Sequence[Leaf]) -> Frontier:
         return Frontier([leaf.so_far for leaf in live], self._free, self._vocabulary, self._rounds, self._origins)
@@ -126,12 +133,28 @@ class Tree:
         self._episodes.append(episode)
         return open_leaf(trajectory, episode)
 
-    async def _fork(self, parent: Trajectory, point: BranchPoint, episode: Episode | None) -> Leaf:
-        trajectory = self._new()
+    async def _fork(
+        self, trajectory: Trajectory, parent: Trajectory, point: BranchPoint, episode: Episode | None
+    ) -> Leaf:
         leaf = await branch_leaf(parent, point, trajectory, episode, self.wave)
         self._episodes.append(leaf.episode)
-        self._origins[trajectory.id] = point
         return leaf
+
+    async def _fork_to_end(
+        self,
+        trajectory: Trajectory,
+        parent: Trajectory,
+        point: BranchPoint,
+        episode: Episode | None = None,
+        copied: asyncio.Event | None = None,
+    ) -> None:
+        leaf = await self._fork(trajectory, parent, point, episode)
+        if copied is not None:
+            copied.set()
+        await self._to_end(leaf)
+
+    async def _root_to_end(self, trajectory: Trajectory) -> None:
+        await self._to_end(await self._root(trajectory))
 
     def _new(self) -> Trajectory:
         sample = self.job.first_sample + self._used
@@ -148,7 +171,9 @@ class Tree:
         else:
             await leaf.speak(self.wave)
 
-    async def _to_end(self, leaf: Leaf) -> None:
+    async def _to_end(self, leaf: Leaf, after: Sequence[asyncio.Event] = ()) -> None:
+        for event in after:
+            await event.wait()
         while not leaf.done:
             await self._to_next_turn(leaf)
 

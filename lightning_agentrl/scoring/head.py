@@ -58,7 +58,7 @@ def plain_head(policy: nn.Module) -> bool:
     """Whether the policy's logits are its head on the backbone's last hidden state, and nothing else.
 
     Some architectures cap or scale logits, or the state before the head; more will come, under names nobody knows yet.
-    So this watches a forward of one token, once per policy: what comes out of the backbone must go into the head, and
+    So this watches a forward of two tokens, once per policy: what comes out of the backbone must go into the head, and
     what comes out of the head, replaced by numbers that no cap or scale leaves alone, must come out of the policy.
     """
     if policy not in _plain:
@@ -86,9 +86,11 @@ def _watch(policy: nn.Module) -> bool:
 
     hooks = [backbone.register_forward_hook(leave), head.register_forward_hook(enter)]
     try:
-        token = torch.zeros(1, 1, dtype=torch.int64, device=next(policy.parameters()).device)
-        logits = policy(input_ids=token, use_cache=False).logits
+        tokens = torch.arange(2, device=next(policy.parameters()).device)[None]  # a padding token's state may be zero
+        logits = policy(input_ids=tokens, use_cache=False).logits
     finally:
         for hook in hooks:
             hook.remove()
+    if seen.keys() != {"left", "entered", "marks"}:  # adapters, for one, may go around the hooks
+        return False
     return torch.equal(seen["left"], seen["entered"]) and torch.equal(logits.float(), seen["marks"].float())

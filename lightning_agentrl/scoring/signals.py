@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_agentrl.scoring.score import answer_logprobs, score
+from lightning_agentrl.scoring.scores import answer_logprobs, score
 from lightning_agentrl.types import RolloutBatch, Signal
 
 COLLATED = Signal.STATE_KEYS | Signal.TURN_REWARDS | Signal.PARENT_IDS | Signal.SAMPLING_ENTROPIES

@@ -50,6 +50,6 @@ def test_branches_start_at_open_tokens_within_the_budget(
     points = brancher.after_group(batch, where, budget, random.Random(seed))
     assert len(points) <= budget
     rows = batch.trajectory_ids.tolist()
-    assert all(where[rows.index(point.parent), point.column] for point in points)
+    assert all(where[rows.index(point.parent), point.column - brancher.ahead] for point in points)
     assert len({(point.parent, point.column) for point in points}) == len(points)
     assert points == brancher.after_group(batch, where, budget, random.Random(seed))

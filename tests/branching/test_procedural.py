@@ -62,16 +62,13 @@ def test_the_chosen_token_is_sampled_anew_or_kept() -> None:
     assert columns(ProceduralBranching(prefix="include"), batch) == [4]
 
 
-def test_a_kept_token_needs_one_behind_it_that_may_be_sampled() -> None:
-    """The last token of all, and the last before an observation; the release skips it and then misses a row."""
-    batch = rows([0.0, 6.0, 0.0, 5.0], turns=[[2, 2]])
-    assert columns(ProceduralBranching(distance=1), batch) == [3, 7]
-    assert columns(ProceduralBranching(distance=1, prefix="include"), batch) == []
-    first = rows([6.0, 0.0, 0.0, 0.0], turns=[[2, 2]])
-    shut = first.action_mask.clone()
-    shut[0, 3] = False
-    assert columns(ProceduralBranching(prefix="include"), first) == [3]
-    assert columns(ProceduralBranching(prefix="include"), first, open_at=shut) == []
+def test_a_kept_token_is_the_one_that_is_judged() -> None:
+    """The branch starts behind it, at whatever stands there."""
+    batch = rows([6.0, 0.0, 0.0, 0.0], turns=[[2, 2]])
+    only = torch.zeros_like(batch.action_mask)
+    only[0, 2] = True
+    assert columns(ProceduralBranching(prefix="include"), batch, open_at=only) == [3]
+    assert columns(ProceduralBranching(prefix="include"), batch, open_at=only.roll(1)) == []
 
 
 def test_a_rollout_of_equal_entropies_has_no_decision_point() -> None:
@@ -148,6 +145,5 @@ def test_what_is_logged_says_whether_the_score_could_use_the_drift() -> None:
     assert numbers["drift"] == pytest.approx(0.15)
     assert numbers["future_bound_share"] == pytest.approx(2 / 8)
     assert numbers["guarded_share"] == pytest.approx(1 / 2)
-    assert numbers["candidate_share"] == pytest.approx(2 / 8)  # one token of each row
     # Ω of row 1 has the mean .926293, and σ = √((.073707² + 2 · .126293² + .178878²)/4) = .131653; row 0 has σ = 0.
     assert numbers["future_std"] == pytest.approx(0.131653 / 2, abs=1e-6)

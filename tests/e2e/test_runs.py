@@ -11,12 +11,13 @@ from helpers import data, module, trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_agentrl.branching.procedural import ProceduralBranching
 from lightning_agentrl.engines.base import Completion, SamplingParams
 from lightning_agentrl.engines.transformers import TransformersEngine
 from lightning_agentrl.rollout import bundle
 from lightning_agentrl.rollout.parity import ParityError
 from lightning_agentrl.testing import ToyEnvironment
-from lightning_agentrl.types import Weights
+from lightning_agentrl.types import RolloutBatch, Signal, Weights
 
 
 class Record(Callback):
@@ -138,7 +139,21 @@ def test_validation_runs_on_the_present_weights(policy: str, tmp_path: Path) -> 
     assert engine.seen == [0, 1, 1, 2]  # train, validate, train, validate
 
 
-def test_the_engine_sleeps_while_the_trainer_works(policy: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "between"),
+    [
+        ({}, "score"),
+        ({"branching": ProceduralBranching(branches=1, room=1, source="entropy")}, "score wake sleep score"),
+        (
+            {"branching": ProceduralBranching(branches=1, room=1), "minibatches": 2},
+            "score wake sleep score score wake sync sleep score",  # the third looks again before the sync
+        ),
+    ],
+    ids=["roots", "a second wave", "a wave before each step"],
+)
+def test_the_engine_sleeps_while_the_trainer_works(
+    policy: str, tmp_path: Path, options: dict[str, Any], between: str
+) -> None:
     class Diary(TransformersEngine):
         def __init__(self) -> None:
             super().__init__()
@@ -154,9 +169,17 @@ def test_the_engine_sleeps_while_the_trainer_works(policy: str, tmp_path: Path) 
         def wake(self) -> None:
             self.lines.append("wake")
 
-    engine = Diary()
-    trainer(tmp_path, max_epochs=1).fit(module(policy), datamodule=data(engine=engine))
-    assert engine.lines == ["sync", "sleep", "wake", "sync", "sleep"]  # train, validate
+    engine, model = Diary(), module(policy)
+    score = model.score
+
+    def noting(batch: RolloutBatch, signals: Signal, temperature: float | None = None) -> RolloutBatch:
+        if temperature is None:  # the parity check asks at a temperature of its own
+            engine.lines.append("score")
+        return score(batch, signals, temperature)
+
+    model.score = noting  # type: ignore[method-assign]
+    trainer(tmp_path, max_epochs=1).fit(model, datamodule=data(engine=engine, **options))
+    assert " ".join(engine.lines) == f"sync sleep {between} wake sync sleep"  # train, validate
 
 
 def test_the_best_checkpoint_follows_validation_success(policy: str, tmp_path: Path) -> None:

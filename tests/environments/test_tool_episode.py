@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lightning_agentrl.environments.base import Observation
+from lightning_agentrl.environments.base import Observation, Unforkable
 from lightning_agentrl.environments.tools import ToolEpisode, ToolLimits, state_key
 from lightning_agentrl.tools.base import ToolResult
 from lightning_agentrl.tools.function import tool
@@ -242,3 +242,15 @@ def test_two_results_are_not_confused_with_one() -> None:
 def test_limits_that_allow_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="must be positive"):
         ToolLimits(timeout=0)
+
+
+async def _forked(episode: ToolEpisode) -> None:
+    with pytest.raises(Unforkable, match="Counting must say how it forks"):
+        await episode.fork()
+
+
+def test_a_subclass_that_does_not_say_how_it_forks_is_not_copied_without_its_state() -> None:
+    class Counting(ToolEpisode):
+        pass
+
+    asyncio.run(_forked(Counting([], lambda answer: Reward(0.0, 0.0))))

@@ -87,3 +87,19 @@ def test_rows_are_laid_out_like_the_batch(tokenizer: PreTrainedTokenizerBase) ->
     rows = [trajectory(tokenizer, "x"), trajectory(tokenizer, "xy", prompt=3)]
     found = openings(rows, 7, FORMAT, tokenizer, WIDE, ANYWHERE)
     assert found.int().tolist() == [[0, 0, 1, 0, 0, 0, 0], [0, 0, 0, 1, 1, 0, 0]]
+
+
+def test_a_kept_token_needs_one_of_its_turn_behind_it_with_room(tokenizer: PreTrainedTokenizerBase) -> None:
+    # Turns at 2–4 and 7–8: behind the last token of either there is nothing of the turn to sample.
+    keeps = ProceduralBranching(room=1, prefix="include")
+    assert columns(tokenizer, trajectory(tokenizer, "xyz", "xy"), WIDE, keeps) == [2, 3, 7]
+    # Of 5 tokens per turn, 3 must be left where the branch starts, which is one further on.
+    narrow = Limits(max_turns=9, max_turn_tokens=5, max_model_len=900)
+    roomy = ProceduralBranching(room=3, prefix="include")
+    assert columns(tokenizer, trajectory(tokenizer, "vwxyz"), narrow, roomy) == [2, 3]
+
+
+def test_what_is_kept_must_say_something_and_what_is_sampled_need_not(tokenizer: PreTrainedTokenizerBase) -> None:
+    keeps = ProceduralBranching(room=1, prefix="include")
+    assert columns(tokenizer, trajectory(tokenizer, "x.y.")) == [2, 4]
+    assert columns(tokenizer, trajectory(tokenizer, "x.y."), WIDE, keeps) == [2, 4]

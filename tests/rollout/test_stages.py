@@ -11,7 +11,8 @@ from lightning_agentrl.branching.base import Branching, Schedule
 from lightning_agentrl.branching.entropy import EntropyBranching
 from lightning_agentrl.branching.independent import Independent
 from lightning_agentrl.branching.procedural import ProceduralBranching
-from lightning_agentrl.rollout.stages import Stage, check_schedule, post_hoc, stages
+from lightning_agentrl.rollout.jobs import Limits
+from lightning_agentrl.rollout.stages import Stage, check_branching, check_schedule, post_hoc, stages
 
 GROUPS = [3, 5, 7, 9, 11, 13, 15]
 
@@ -63,8 +64,10 @@ def test_who_looks_at_finished_rollouts() -> None:
     assert [post_hoc(b) for b in (Independent(), EntropyBranching(), ProceduralBranching())] == [False, False, True]
 
 
-def check(branching: Branching, **settings: int) -> None:
-    check_schedule(branching, **{"group_size": 4, "prompts": 8, "minibatches": 4, "ppo_epochs": 1, **settings})
+def check(branching: Branching, group_size: int = 4, **settings: Any) -> None:
+    limits = Limits(3, settings.pop("max_turn_tokens", 64), 512)
+    check_branching(branching, group_size, limits, settings.pop("dynamic_sampling", False))
+    check_schedule(branching, **{"prompts": 8, "minibatches": 4, "ppo_epochs": 1, **settings})
 
 
 HALVES, STEPS = ProceduralBranching(source="half-step"), ProceduralBranching()
@@ -81,10 +84,12 @@ HALVES, STEPS = ProceduralBranching(source="half-step"), ProceduralBranching()
         (HALVES, {"prompts": 1}, r"2 prompts per rank or more; got minibatches=4 and 1 prompts"),
         (STEPS, {"group_size": 6}, r"N·\(branches \+ 1\)"),
         (EntropyBranching(initial_roots=5), {}, r"starts 5 roots"),
+        (STEPS, {"max_turn_tokens": 16}, r"room for 16 tokens behind a branch, and a turn has at most 16"),
+        (STEPS, {"dynamic_sampling": True}, r"would see a few roots of each"),
     ],
 )
 def test_a_schedule_without_prompts_or_steps_to_go_by_is_refused(
-    branching: Branching, settings: dict[str, int], complaint: str
+    branching: Branching, settings: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(ValueError, match=complaint):
         check(branching, **settings)
@@ -94,6 +99,8 @@ def test_a_schedule_without_prompts_or_steps_to_go_by_is_refused(
     ("branching", "settings"),
     [
         (STEPS, {"prompts": 4}),
+        (STEPS, {"max_turn_tokens": 17}),
+        (EntropyBranching(), {"dynamic_sampling": True}),
         (HALVES, {"prompts": 2, "minibatches": 2}),
         (Independent(), {"ppo_epochs": 2, "minibatches": 1, "prompts": 1}),
         (EntropyBranching(), {"ppo_epochs": 2, "minibatches": 1, "prompts": 1}),

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lightning_agentrl.credit.gains import information_gains
-from lightning_agentrl.scoring.score import answer_logprobs, score
+from lightning_agentrl.scoring.scores import answer_logprobs, score
 from lightning_agentrl.testing import rollouts
 from lightning_agentrl.types import RolloutBatch
 
@@ -76,7 +76,7 @@ def test_answers_beside_logprobs_equal_both_alone(policy: nn.Module, max_tokens:
 def test_probes_of_siblings_after_the_prompt_are_computed_once(policy: nn.Module) -> None:
     # Six siblings of 5 prompt tokens and one turn of 2 different ones: 5 + 6 × 2 distinct. A probe of 3 behind the
     # prompt is the same for all; there is none behind the last turn, which nothing followed.
-    batch = rollouts([[2]] * 6, rewards=[0.0] * 6, prompt=5)
+    batch = rollouts([[2]] * 6, rewards=[0.0] * 6, groups=[7] * 6, prompt=5)
     ids = batch.input_ids.clone()
     ids[:, 5:] = torch.arange(12).view(6, 2) + 20
     probes = torch.tensor([[200, 201, 202]]).expand(6, 1, 3)

@@ -76,6 +76,12 @@ def test_a_block_never_has_more_than_five_times_as_many_keys_as_queries(lengths:
     assert max(blocks.counts) <= 5 * blocks.size + 4  # a quarter, rounded down
 
 
+def test_blocks_grow_with_the_longest_sequence() -> None:
+    # The deepest token of a row by itself sees 100 tokens; of two branches of 50 behind 10 shared ones, 60.
+    alone, branches = torch.full((100,), 100), torch.tensor([110] * 10 + [60] * 50 + [110] * 50)
+    assert [cut_blocks(ends).size for ends in (alone, branches)] == [25, 15]
+
+
 @pytest.mark.parametrize("causal", [True, False], ids=["no mask", "a mask"])
 def test_without_trees_it_is_sdpa(causal: bool) -> None:
     mask = None if causal else torch.rand(3, 1, 9, 9, generator=torch.Generator().manual_seed(1)) < 0.5

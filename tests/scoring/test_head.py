@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import (
     CohereConfig,
@@ -20,6 +21,7 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+from transformers.modeling_outputs import CausalLMOutputWithPast
 from tree_batches import tree_batch
 
 from lightning_agentrl.scoring import head as head_module
@@ -61,8 +63,25 @@ def llama() -> PreTrainedModel:
     return LlamaForCausalLM(LlamaConfig(**SHAPE))
 
 
-@pytest.mark.parametrize("make", [cohere, granite, gemma2])
-def test_policies_that_scale_or_cap_logits_are_recognised(make: Any) -> None:
+def lora() -> nn.Module:
+    """Its adapters wrap the whole policy, so that what PEFT calls the base model has a head."""
+    return get_peft_model(qwen3(), LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+
+
+class Halved(Qwen3ForCausalLM):
+    """Scales the last hidden state before the head, as MiniCPM does."""
+
+    def forward(self, logits_to_keep: int | Tensor = 0, **inputs: Any) -> CausalLMOutputWithPast:
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        return CausalLMOutputWithPast(logits=self.lm_head(self.model(**inputs)[0][:, kept] / 2))
+
+
+def halved() -> PreTrainedModel:
+    return Halved(Qwen3Config(**SHAPE))
+
+
+@pytest.mark.parametrize("make", [cohere, granite, gemma2, halved, lora])
+def test_policies_that_do_more_than_their_head_are_recognised(make: Any) -> None:
     assert not plain_head(make())
 
 
@@ -80,7 +99,7 @@ def test_looking_at_a_policy_leaves_it_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("max_tokens", [None, 40])
-@pytest.mark.parametrize("make", [cohere, granite, gemma2, llama])
+@pytest.mark.parametrize("make", [cohere, granite, gemma2, halved, lora, llama])
 def test_scores_are_right_whatever_a_policy_does_to_its_logits(make: Any, max_tokens: int | None) -> None:
     policy, batch = make(), tree_batch(6)
     with torch.no_grad():

@@ -152,7 +152,8 @@ def test_flex_attention_gives_the_same_gradients_on_a_gpu(policy: PreTrainedMode
         assert (tensor - expected[name]).norm() <= 1e-2 * expected[name].norm()  # TF32 inside the kernel
 
 
-def test_a_second_forward_is_recomputed_in_the_backward(policy: PreTrainedModel) -> None:
+@pytest.mark.parametrize("trees", [True, False], ids=["trees", "rows"])
+def test_a_second_forward_is_recomputed_in_the_backward(policy: PreTrainedModel, trees: bool) -> None:
     kept: list[int] = []
 
     def keep(tensor: Tensor) -> Tensor:
@@ -162,7 +163,7 @@ def test_a_second_forward_is_recomputed_in_the_backward(policy: PreTrainedModel)
     def activations(max_tokens: int | None) -> int:
         kept.clear()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            score(policy, tree_batch(6), temperature=1.0, max_tokens=max_tokens)
+            score(policy, tree_batch(6), temperature=1.0, max_tokens=max_tokens, trees=trees)
         return sum(kept)
 
     assert activations(8) < 0.1 * activations(None)

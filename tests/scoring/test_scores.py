@@ -12,7 +12,7 @@ from torch import nn
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from lightning_agentrl.scoring import score
-from lightning_agentrl.scoring.score import _told
+from lightning_agentrl.scoring.scores import _told
 from lightning_agentrl.testing import rollouts
 from lightning_agentrl.types import RolloutBatch
 
