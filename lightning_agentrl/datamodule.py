@@ -28,7 +28,7 @@ from lightning_agentrl.rollout.preparation import Preparation, Prepared, joined_
 from lightning_agentrl.rollout.probes import Aliases
 from lightning_agentrl.rollout.prompts import PromptOrder
 from lightning_agentrl.rollout.shaping import Overlong, Shaping, Truncated
-from lightning_agentrl.rollout.stages import check_branching, check_schedule, post_hoc, stages
+from lightning_agentrl.rollout.stages import check_branching, check_schedule, check_start, post_hoc, stages
 from lightning_agentrl.rollout.statistics import shaped, summarize, validation_numbers
 from lightning_agentrl.types import Learner, RolloutBatch, Task, Trajectory
 
@@ -187,6 +187,7 @@ class AgentRLDataModule(LightningDataModule):
             roots = prepare(sampled.kept)
         rolled_out, done = [*sampled.sampled], list[Prepared]()
         plan = stages(self.branching.schedule, list(roots.groups), self.minibatches, rng)
+        check_start(plan, self._trainer)
         for number, stage in enumerate(plan):
             part = roots.of(stage.groups) if len(plan) > 1 else roots
             if post_hoc(self.branching):
@@ -241,18 +242,18 @@ class AgentRLDataModule(LightningDataModule):
 
     def _validate(self) -> Iterator[RolloutBatch]:
         trainer, learner = self._trainer, self._learner
-        self._sync()
         mine = list(enumerate(self._tasks["validation"]))[trainer.global_rank :: trainer.world_size]
         jobs = [Job(task, group, self.validation_samples) for group, task in mine]
-        trajectories = self.collector.roll_out(
-            jobs, learner, temperature=self.validation_temperature, seed=self.seed, epoch=-1, branch=False
-        )
+        settings = {"temperature": self.validation_temperature, "seed": self.seed, "epoch": -1, "branch": False}
+        with self.clock.apart():  # it may come in the middle of a collection
+            self._sync()
+            trajectories = self.collector.roll_out(jobs, learner, **settings)  # type: ignore[arg-type]
+            seconds = sum(self.clock.take().values())
         self.collector.rest()
         batch = collate(trajectories, int(learner.tokenizer.pad_token_id or 0))
         self.last["validation"] = Collection(
             "validation", trainer.current_epoch, learner.policy_version, trajectories, batch
         )
-        seconds = sum(self.clock.take().values())
         learner.record({**validation_numbers(trajectories, self.success_by), "val/seconds": seconds})
         yield batch
 

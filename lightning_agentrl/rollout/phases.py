@@ -36,3 +36,12 @@ class PhaseClock:
         """The seconds since the last call; `total` goes on counting."""
         seconds, self.seconds = self.seconds, {}
         return seconds
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """A block that takes its seconds by itself, and leaves those before it to be taken later."""
+        before = self.take()
+        try:
+            yield
+        finally:
+            self.seconds = before

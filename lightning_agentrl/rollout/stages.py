@@ -6,6 +6,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lightning.pytorch import Trainer
+
 from lightning_agentrl.branching.base import Branching, Schedule
 from lightning_agentrl.rollout.jobs import Limits
 
@@ -80,4 +82,13 @@ def check_schedule(branching: Branching, prompts: int, minibatches: int, ppo_epo
         raise ValueError(
             f"{name} draws branches between optimizer steps of whole prompts: it needs data.minibatches of at least 2 "
             f"and {least} prompts per rank or more; got {minibatches=} and {prompts} prompts per rank."
+        )
+
+
+def check_start(plan: Sequence[Stage], trainer: Trainer) -> None:
+    """Branches that were drawn between the optimizer steps of a collection cannot be drawn again."""
+    if len(plan) > 1 and trainer.fit_loop.epoch_loop.batch_progress.current.ready:
+        raise ValueError(
+            "This checkpoint was saved between the optimizer steps of a collection, and its branches are drawn between "
+            "them. Resume from one that was saved at the end of an epoch, such as last.ckpt."
         )

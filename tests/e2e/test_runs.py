@@ -116,6 +116,19 @@ def test_a_resumed_run_continues_the_uninterrupted_one(policy: str, tmp_path: Pa
         assert a["reward/mean"] == pytest.approx(b["reward/mean"])
 
 
+def test_a_collection_whose_branches_are_drawn_between_steps_is_resumed_whole(policy: str, tmp_path: Path) -> None:
+    def run(epochs: int, *callbacks: Callback, **options: Any) -> Trainer:
+        settings = {"branching": ProceduralBranching(branches=1, room=1), "minibatches": 4}
+        runner = trainer(tmp_path, *callbacks, max_epochs=epochs, enable_checkpointing=bool(callbacks))
+        runner.fit(module(policy), datamodule=data(**settings), **options)
+        return runner
+
+    run(1, ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=2, save_top_k=-1))
+    assert run(2, ckpt_path=tmp_path / "step=4.ckpt").global_step == 8
+    with pytest.raises(ValueError, match="saved between the optimizer steps"):
+        run(2, ckpt_path=tmp_path / "step=2.ckpt")
+
+
 def test_every_prompt_comes_once_per_pass(policy: str, tmp_path: Path) -> None:
     record = Record()
     trainer(tmp_path, record, max_epochs=4).fit(
