@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from lightning_agentrl.prefix_tree import Load, TokenSequence, distinct_tokens
-from lightning_agentrl.scoring.head import token_scores
+from lightning_agentrl.scoring.head import head_scores, plain_head, token_scores
 
 
 def padded_likelihoods(
@@ -25,6 +26,7 @@ def padded_likelihoods(
     device = next(policy.parameters()).device
     first = torch.tensor([0, *(len(sequence.wanted) for sequence in sequences)]).cumsum(0)
     cut = list(_chunks(torch.tensor([len(sequence.tokens) for sequence in sequences]), max_tokens))
+    way = _by_backbone if plain_head(policy) else forward
     parts, asked, computed = [], [], 0
     for numbers in cut:
         chosen = [sequences[number] for number in numbers.tolist()]
@@ -34,9 +36,9 @@ def padded_likelihoods(
             mask[row, sequence.wanted] = True
         arguments = (policy, ids.to(device), mask.to(device), temperature, entropies)
         if len(cut) > 1 and torch.is_grad_enabled():
-            values = checkpoint(forward, *arguments, use_reentrant=False)
+            values = checkpoint(way, *arguments, use_reentrant=False)
         else:
-            values = forward(*arguments)
+            values = way(*arguments)
         parts.append([value[mask] for value in values])
         asked += [torch.arange(int(first[number]), int(first[number + 1])) for number in numbers]
         computed += ids.numel()
@@ -66,6 +68,16 @@ def forward(
     full[:, first:] = wanted
     scores = token_scores(logits[wanted], ids[:, first:][wanted], temperature, entropies)
     logprobs, spreads = (value.new_zeros(ids.shape).masked_scatter(full, value) for value in scores)
+    return logprobs, spreads
+
+
+def _by_backbone(
+    policy: Any, ids: Int[Tensor, "N T"], mask: Bool[Tensor, "N T"], temperature: float, entropies: bool
+) -> tuple[Float[Tensor, "N T"], Float[Tensor, "N T"]]:
+    """The same with the head on those hidden states alone that predict a masked token, and its logits not kept."""
+    hidden = policy.base_model(input_ids=ids, use_cache=False)[0][:, :-1][mask[:, 1:]]
+    scores = head_scores(policy.get_output_embeddings(), hidden, ids[mask], temperature, entropies)
+    logprobs, spreads = (value.new_zeros(ids.shape).masked_scatter(mask, value) for value in scores)
     return logprobs, spreads
 
 

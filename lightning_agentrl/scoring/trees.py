@@ -57,7 +57,10 @@ def _by_backbone(
 def _by_policy(
     policy: Any, trees: PackedTrees, temperature: float, entropies: bool
 ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
-    """The policy's own logits, where it does more to them than its head does: at any column that some row needs."""
+    """The policy's own logits, where it does more to them than its head does: at any column that some row needs.
+
+    They are kept for the backward, so ``max_tokens`` bounds memory here.
+    """
     rows, columns = trees.parents // trees.ends.shape[1], trees.parents % trees.ends.shape[1]
     needed, number = columns.unique(return_inverse=True)
     logits = policy(

@@ -169,7 +169,8 @@ def test_a_second_forward_is_recomputed_in_the_backward(policy: PreTrainedModel,
     assert activations(8) < 0.1 * activations(None)
 
 
-def test_no_tensor_of_tokens_times_vocabulary_is_kept(policy: PreTrainedModel) -> None:
+@pytest.mark.parametrize("trees", [True, False], ids=["trees", "rows"])
+def test_no_tensor_of_tokens_times_vocabulary_is_kept(policy: PreTrainedModel, trees: bool) -> None:
     batch = tree_batch(6)
     vocabulary = policy.config.vocab_size
     kept: list[torch.Size] = []
@@ -179,7 +180,7 @@ def test_no_tensor_of_tokens_times_vocabulary_is_kept(policy: PreTrainedModel) -
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        score(policy, batch, temperature=1.0, entropies=True)
+        score(policy, batch, temperature=1.0, entropies=True, trees=trees)
     weights = {p.shape for p in policy.parameters()} | {p.T.shape for p in policy.parameters() if p.ndim == 2}
     assert kept
     assert not [shape for shape in kept if vocabulary in shape and shape not in weights]
