@@ -50,8 +50,9 @@ def fit(policy: str, *options: str) -> EventAccumulator:
 
 @pytest.mark.parametrize("name", [name for name in config_names() if name.startswith("algorithm/")])
 def test_a_recipe_runs(policy: str, name: str) -> None:
-    # Branches are drawn between steps of whole prompts there, and a group is N·(B + 1).
-    wider = ("--data.prompts_per_epoch", "8", "--data.group_size", "4") if "appo" in name else ()
+    # Branches are drawn between steps of whole prompts there, a group is N·(B + 1), and turns are short here.
+    wider = ("--data.prompts_per_epoch", "8", "--data.group_size", "4", "--data.branching.room", "1")
+    wider = wider if "appo" in name else ()
     events = fit(policy, "-c", name, *wider)
     names = set(events.Tags()["scalars"])
     assert {"reward/mean", "policy/loss", "policy/grad_norm", "credit/zero_credit_share"} <= names
