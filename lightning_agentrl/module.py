@@ -54,7 +54,7 @@ class AgentRLModule(LightningModule):
         temperature: of rollouts, scores and entropies alike; greater than 0.
         dtype: of the policy's weights.
         gradient_checkpointing: recompute activations in the backward: less memory, more time.
-        max_tokens: most tokens of one forward; a longer micro-batch runs in chunks of rows.
+        max_tokens: most tokens of one forward; more take several, and a prompt's tree is split where it must be.
     """
 
     def __init__(
