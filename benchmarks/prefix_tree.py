@@ -14,10 +14,9 @@ import argparse
 import json
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
-from timing import alternate, qwen3, ratios, spread
+from timing import alternate, common, qwen3, ratios, spread
 from transformers import PreTrainedModel
 
 from lightning_agentrl.scoring import Scores, score
@@ -58,15 +57,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", nargs="+", default=["768+128", "256+256", "256+672"], help="shared+own tokens")
     parser.add_argument("--siblings", type=int, default=8)
-    parser.add_argument("--hidden", type=int, default=512)
-    parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--attention", default="prefix_tree", help="of the trees; padded rows always take plain SDPA")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="JSON file for the raw seconds")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
+    options = common(parser)
     policy = qwen3(options.hidden, options.layers, options.attention)
     raw = {}
     print("| shared + own | tokens | distinct | computed, tree / padded | tree, s | padded, s | times faster |")

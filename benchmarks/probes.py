@@ -12,11 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from prefix_tree import update
-from timing import alternate, qwen3, ratios, spread
+from timing import alternate, common, qwen3, ratios, spread
 from transformers import PreTrainedModel
 
 from lightning_agentrl.scoring import score
@@ -56,14 +55,7 @@ def main() -> None:
     for name, default in {"siblings": 8, "turns": 6, "prompt": 256, "action": 32, "observation": 64}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--probe", type=int, default=12, help="tokens of the answer with its template")
-    parser.add_argument("--hidden", type=int, default=512)
-    parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="JSON file for the raw seconds")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
+    options = common(parser)
     policy = qwen3(options.hidden, options.layers, "prefix_tree")
     batch = probed(options.siblings, options.turns, options.prompt, options.action, options.observation, options.probe)
 

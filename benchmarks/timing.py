@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import median, quantiles
 
+import torch
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from lightning_agentrl.scoring.attention import prefer_block_attention
 
 Seconds = dict[str, list[float]]
+
+
+def common(parser: ArgumentParser) -> Namespace:
+    """Parse what both benchmarks of trees take, and set threads and seed."""
+    parser.add_argument("--hidden", type=int, default=512)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="JSON file for the raw seconds")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    return options
 
 
 def alternate(candidates: Mapping[str, Callable[[], object]], repeats: int) -> Seconds:

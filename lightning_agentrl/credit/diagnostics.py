@@ -48,12 +48,12 @@ def describe(batch: RolloutBatch) -> Metrics:
     }
 
 
-def zero_variance_share(batch: RolloutBatch, epsilon: float = 0.0) -> Tensor:
-    """Share of groups whose finite outcomes differ by at most ``epsilon``."""
+def zero_variance_share(batch: RolloutBatch) -> Tensor:
+    """Share of groups whose finite outcomes are all equal."""
     index, count = pool_index(batch.group_ids)
     low, high = pool_extremes(batch.outcomes, index, batch.outcomes.isfinite())
     informative = torch.zeros(count, dtype=torch.bool, device=index.device)
-    informative[index[high - low > epsilon]] = True
+    informative[index[high > low]] = True
     return (~informative).float().mean()
 
 

@@ -56,7 +56,7 @@ def test_values_and_gradients_are_those_of_a_dense_mask(lengths: list[int], shar
     width = trees.ends.shape[1]
     found = attend(block_attention, trees.ends[:, None, None], width)
     for one, other in zip(found, attend(sdpa_attention_forward, trees.mask(), width), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one, other)
 
 
 def test_blocks_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

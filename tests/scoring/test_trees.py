@@ -80,7 +80,7 @@ def test_loss_and_gradients_equal_those_of_padded_rows(
     _, expected_loss = update(policy, batch, None, trees=False)
     expected = gradients(policy)
     _, loss = update(policy, batch, max_tokens, trees=True)
-    torch.testing.assert_close(loss, expected_loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(loss, expected_loss, rtol=0, atol=1e-6)
     assert_equal_gradients(gradients(policy), expected)
 
 
