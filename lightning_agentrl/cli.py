@@ -21,7 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from transformers.utils.logging import disable_progress_bar
 
-from lightning_agentrl import branching, credit, engines, environments, formats, losses
+from lightning_agentrl import branching, credit, engines, environments, formats, losses, rewards, tools
 from lightning_agentrl.callbacks import BeforeAfter, PhaseProgress, RunSettings, Transcripts
 from lightning_agentrl.config_files import config_names, expand, find_config
 from lightning_agentrl.credit.base import CreditAssigner
@@ -33,7 +33,7 @@ from lightning_agentrl.recipes import notice
 from lightning_agentrl.rollout.parity import ParityError
 from lightning_agentrl.warmstart import WarmStart, warm_start
 
-for _package in (branching, credit, engines, environments, formats, losses):
+for _package in (branching, credit, engines, environments, formats, losses, rewards, tools):
     # An imported class can be chosen by its short name (--model.credit GRPO), and none needs to be listed anywhere.
     for _module in pkgutil.iter_modules(_package.__path__):
         importlib.import_module(f"{_package.__name__}.{_module.name}")

@@ -27,6 +27,7 @@ from lightning_agentrl.rollout.phases import PhaseClock
 from lightning_agentrl.rollout.preparation import Preparation, Prepared, joined_up
 from lightning_agentrl.rollout.probes import Aliases
 from lightning_agentrl.rollout.prompts import PromptOrder
+from lightning_agentrl.rollout.second_wave import second_wave
 from lightning_agentrl.rollout.shaping import Overlong, Shaping, Truncated
 from lightning_agentrl.rollout.stages import check_branching, check_schedule, check_start, post_hoc, stages
 from lightning_agentrl.rollout.statistics import shaped, summarize, validation_numbers
@@ -182,16 +183,29 @@ class AgentRLDataModule(LightningDataModule):
         self._sync()
         sampled = self._sample(epoch)
         self.collector.rest()
+        self.collector.failures.check(sampled.kept)
         prepare = self._preparation(sampled.weightless)
         with self.clock.phase("score"):
             roots = prepare(sampled.kept)
         rolled_out, done = [*sampled.sampled], list[Prepared]()
         plan = stages(self.branching.schedule, list(roots.groups), self.minibatches, rng)
         check_start(plan, self._trainer)
+        self.collector.failures.check(plan if all(stage.groups for stage in plan) else [])
         for number, stage in enumerate(plan):
             part = roots.of(stage.groups) if len(plan) > 1 else roots
             if post_hoc(self.branching):
-                part, new = self._branch(part, prepare, epoch, rng, explores=stage.explores, again=number > 0)
+                part, new = second_wave(
+                    part,
+                    prepare,
+                    self.collector,
+                    budget=self.group_size,
+                    seed=self.seed,
+                    epoch=epoch,
+                    rng=rng,
+                    explores=stage.explores,
+                    moved=number > 0,
+                    wake=self._sync if number else self.collector.wake,
+                )
                 rolled_out += new
             with self.clock.phase("score"):
                 part = replace(part, batch=learner.assign(part.batch))
@@ -212,33 +226,19 @@ class AgentRLDataModule(LightningDataModule):
             for step in steps:
                 yield from step
 
-    def _branch(
-        self, part: Prepared, prepare: Preparation, epoch: int, rng: random.Random, *, explores: bool, again: bool
-    ) -> tuple[Prepared, list[Trajectory]]:
-        """Second wave: branches off finished rollouts, or roots; with the rows of both, and what is new of them."""
-        learner = self._learner
-        with self.clock.phase("score"):
-            part = prepare.look_again(part) if again and explores else part
-            grown = prepare.grown(part, self.group_size, rng, explores)
-        self._sync() if again else self.collector.wake()
-        new = self.collector.extend(grown, learner, temperature=learner.temperature, seed=self.seed, epoch=epoch)
-        self.collector.rest()
-        with self.clock.phase("score"):
-            return prepare.extended(part, new), new
-
     def _report(
         self, done: Prepared, epoch: int, rolled_out: Sequence[Trajectory], metrics: Mapping[str, float]
     ) -> None:
         """Keep the collection for callbacks, and log what it was like."""
         learner = self._learner
         self.last["train"] = Collection("train", epoch, learner.policy_version, done.trajectories, done.batch)
-        every, trainer = self.save_rollouts_every, self._trainer
-        if every and epoch % every == 0 and trainer.is_global_zero:
-            folder = Path(trainer.log_dir or trainer.default_root_dir)
+        if self.save_rollouts_every and epoch % self.save_rollouts_every == 0 and self._trainer.is_global_zero:
+            folder = Path(self._trainer.log_dir or self._trainer.default_root_dir)
             self.last["train"].save(folder, learner.tokenizer, self.seed)
         seconds = self.clock.take()
-        times = {f"time/{name}": value for name, value in seconds.items()}
-        learner.record({**summarize(rolled_out, seconds["rollout"]), **shaped(done.batch), **metrics, **times})
+        numbers = {**summarize(rolled_out, seconds["rollout"]), **shaped(done.batch), **metrics}
+        numbers |= {f"time/{name}": value for name, value in seconds.items()}
+        learner.record({**numbers, **self.collector.failures.take()})
 
     def _validate(self) -> Iterator[RolloutBatch]:
         trainer, learner = self._trainer, self._learner
@@ -250,6 +250,7 @@ class AgentRLDataModule(LightningDataModule):
             trajectories = self.collector.roll_out(jobs, learner, **settings)  # type: ignore[arg-type]
             seconds = sum(self.clock.take().values())
         self.collector.rest()
+        self.collector.failures.check(trajectories)
         batch = collate(trajectories, int(learner.tokenizer.pad_token_id or 0))
         self.last["validation"] = Collection(
             "validation", trainer.current_epoch, learner.policy_version, trajectories, batch

@@ -157,9 +157,12 @@ def encode(
     """The tokens that a rollout saying the same would have, and which of them are learnt (never the first)."""
     ids = chat_format.prompt(tokenizer, demonstration.prompt, ())
     learnt = [observations] * len(ids)
-    for action, results in demonstration.turns:
+    for action, answer in demonstration.turns:
         said = chat_format.action(tokenizer, action)
-        seen = chat_format.observation(tokenizer, results) if results is not None else []
+        if isinstance(answer, str):
+            seen = chat_format.message(tokenizer, answer)
+        else:
+            seen = chat_format.observation(tokenizer, answer) if answer is not None else []
         ids = [*ids, *said, *seen]
         learnt += [True] * len(said) + [observations] * len(seen)
     return ids, [False, *learnt[1:]]

@@ -14,8 +14,8 @@ class Demonstration:
     """A conversation: the prompt, then what the policy says and what it is answered, turn by turn."""
 
     prompt: tuple[Mapping[str, str], ...]
-    turns: tuple[tuple[str, tuple[str, ...] | None], ...]
-    """Action text and tool results of each turn; None after the last action."""
+    turns: tuple[tuple[str, tuple[str, ...] | str | None], ...]
+    """Action text of each turn, and what answers it: tool results, or a message of the user; None after the last."""
 
     @property
     def texts(self) -> Iterator[str]:
@@ -23,10 +23,10 @@ class Demonstration:
         for message in self.prompt:
             yield f"{message['role']}\n"
             yield message["content"]
-        for action, results in self.turns:
+        for action, answer in self.turns:
             yield "assistant\n"
             yield action
-            yield from ("user\n", *results) if results else ()
+            yield from ("user\n", *((answer,) if isinstance(answer, str) else answer)) if answer else ()
 
 
 def read_demonstrations(path: Path) -> list[Demonstration]:
@@ -42,8 +42,8 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
                 result.append(_parse(json.loads(line)["messages"]))
             except (ValueError, KeyError, TypeError) as problem:
                 raise ValueError(
-                    f"{path}:{number}: expected {{'messages': [user, assistant, tool, …, assistant]}}, got a row "
-                    f"that fails with {type(problem).__name__}: {problem}."
+                    f"{path}:{number}: expected {{'messages': [user, assistant, tool or user, …, assistant]}}, got a "
+                    f"row that fails with {type(problem).__name__}: {problem}."
                 ) from problem
     if not result:
         raise ValueError(f"{path} holds no demonstrations.")
@@ -54,13 +54,20 @@ def _parse(messages: Sequence[Mapping[str, Any]]) -> Demonstration:
     first = next((i for i, message in enumerate(messages) if message["role"] == "assistant"), None)
     if first is None:
         raise ValueError("no assistant message")
-    turns: list[tuple[str, tuple[str, ...] | None]] = []
+    turns: list[tuple[str, tuple[str, ...] | str | None]] = []
     for message in messages[first:]:
         if message["role"] == "assistant":
             turns.append((message["content"], None))
         elif message["role"] == "tool":
             action, results = turns[-1]
+            if isinstance(results, str):
+                raise ValueError("a tool message after a user message")
             turns[-1] = (action, (*(results or ()), message["content"]))
+        elif message["role"] == "user":
+            action, results = turns[-1]
+            if results is not None:
+                raise ValueError("a user message after another answer to the same turn")
+            turns[-1] = (action, message["content"])
         else:
             raise ValueError(f"role {message['role']!r} after the first assistant message")
     return Demonstration(tuple(messages[:first]), tuple(turns))

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 SHOWN_BAD_ROWS = 5
 """How many bad rows a message spells out."""
@@ -45,7 +45,15 @@ class BadRow(NamedTuple):
         return f"{self.file}, line {self.line}: {self.reason}"
 
 
-Row = TypeVar("Row", Passage, QuestionRow)
+class Identified(Protocol):
+    """A row with an id of its own."""
+
+    @property
+    def id(self) -> str:
+        """Unique in its file."""
+
+
+Row = TypeVar("Row", bound=Identified)
 
 
 def read_passages(path: Path, *, max_bad_rows: int = 10) -> list[Passage]:
@@ -59,15 +67,22 @@ def read_passages(path: Path, *, max_bad_rows: int = 10) -> list[Passage]:
         ValueError: too many bad rows, or no good one; names file, line and reason of the first few.
         FileNotFoundError: no such file.
     """
-    return _read(path, _passage, max_bad_rows)
+    return read_rows(path, _passage, max_bad_rows=max_bad_rows)
 
 
 def read_questions(path: Path, *, max_bad_rows: int = 10) -> list[QuestionRow]:
     """Read questions and their accepted answers; see `read_passages` for arguments and errors."""
-    return _read(path, _question, max_bad_rows)
+    return read_rows(path, _question, max_bad_rows=max_bad_rows)
 
 
-def _read(path: Path, convert: Callable[[Any], Row], max_bad_rows: int) -> list[Row]:
+def read_rows(path: Path, convert: Callable[[Any], Row], *, max_bad_rows: int = 10) -> list[Row]:
+    """Read a file of any layout; see `read_passages` for arguments and errors.
+
+    Args:
+        path: a file that ends in .jsonl, .jsonl.gz or .parquet.
+        convert: a raw row (whatever its JSON says) to what is wanted; raises ValueError for a row that cannot be used.
+        max_bad_rows: greatest number of rows to skip with a warning; one more raises.
+    """
     rows: dict[str, Row] = {}
     bad: list[BadRow] = []
     for line, content in _raw_rows(path):

@@ -20,6 +20,8 @@ class Observation:
 
     results: tuple[str, ...] = ()
     """Texts to show, one per tool call (or one for the turn); empty when the episode is over."""
+    message: str | None = None
+    """Instead of results: what the user says next, in environments whose actions are no tool calls."""
     done: bool = False
     tool_calls: tuple[ToolCall, ...] = ()
     reward: float = 0.0
@@ -37,7 +39,11 @@ class Episode(ABC):
 
     @abstractmethod
     async def step(self, action: Action) -> Observation:
-        """Answer one turn of the policy."""
+        """Answer one turn of the policy.
+
+        Raises:
+            InfrastructureError: when what the episode runs on failed. The state is then rebuilt in a fresh episode.
+        """
 
     @abstractmethod
     async def reward(self, trajectory: Trajectory) -> Reward:
@@ -55,9 +61,9 @@ class Environment(ABC):
     """Tasks, tools and episodes. Shared by all trajectories, so it keeps no state of theirs."""
 
     @property
-    @abstractmethod
     def tools(self) -> Sequence[Tool]:
-        """The tools that the policy is told about."""
+        """The tools that the policy is told about; none by default."""
+        return ()
 
     @property
     def answer_template(self) -> str:
@@ -84,6 +90,9 @@ class Environment(ABC):
     @abstractmethod
     async def open(self, task: Task, seed: int) -> Episode:
         """Start an episode. All trajectories of a group get the same task and the same seed."""
+
+    def close(self) -> None:  # noqa: B027 - optional
+        """Release processes and connections that episodes share; they may be opened again afterwards."""
 
     async def resume(self, task: Task, seed: int, turns: Sequence[Turn]) -> Episode | None:
         """An episode in the state that these turns led to, for branches of rollouts that are over.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,20 +12,16 @@ from typing import Literal
 from lightning_agentrl.data.readers import QuestionRow, read_passages, read_questions
 from lightning_agentrl.environments.base import Environment, Episode, Split
 from lightning_agentrl.environments.make_data import WorldName, make_data
-from lightning_agentrl.environments.tools import ToolEpisode, ToolLimits
-from lightning_agentrl.rewards.exact_match import exact_match
+from lightning_agentrl.environments.tools import ToolEpisode, ToolRules
+from lightning_agentrl.rewards.base import Rewards
+from lightning_agentrl.rewards.exact_match import ExactMatch
 from lightning_agentrl.rewards.normalize import mentions
-from lightning_agentrl.rewards.token_f1 import token_f1
-from lightning_agentrl.tools.base import Tool, ToolResult
+from lightning_agentrl.tools.base import Tool, ToolLimits, ToolResult
 from lightning_agentrl.tools.search import SearchTool
-from lightning_agentrl.types import Reward, Task, Turn
+from lightning_agentrl.tools.toolbox import Toolbox
+from lightning_agentrl.types import Task, Turn
 
 log = logging.getLogger(__name__)
-
-METRICS: Mapping[str, Callable[[str | None, Sequence[str]], float]] = {
-    "exact_match": exact_match,
-    "token_f1": token_f1,
-}
 
 
 @dataclass(frozen=True)
@@ -46,8 +42,8 @@ class SearchQA(Environment):
     """Passages per search result, at least 1."""
     system_prompt: str | None = None
     """System message before each question; none by default."""
-    reward: Literal["exact_match", "token_f1"] = "exact_match"
-    """What the outcome is, both in [0, 1] and after SQuAD normalisation."""
+    reward: Rewards = field(default_factory=lambda: Rewards(ExactMatch()))
+    """The verdict: outcome, bonuses and gates."""
     answer_template: str = "<answer> {answer} </answer>"
     """How the policy writes its answer, {answer} in its place; information gain scores the ground truth there."""
     turn_reward: float = 0.0
@@ -66,8 +62,6 @@ class SearchQA(Environment):
     def __post_init__(self) -> None:
         if self.top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {self.top_k}.")
-        if self.reward not in METRICS:
-            raise ValueError(f"reward must be one of {', '.join(METRICS)}, got {self.reward!r}.")
         if self.invalid_call_penalty < 0:
             raise ValueError(f"invalid_call_penalty must not be negative, got {self.invalid_call_penalty}.")
         if self.data_dir is None and None in (self.corpus, self.train, self.validation):
@@ -107,26 +101,25 @@ class SearchQA(Environment):
     async def open(self, task: Task, seed: int) -> Episode:
         """Start an episode; a search has no state and no chance, so the seed does not matter."""
 
-        def judge(answer: str | None) -> Reward:
-            scores = {name: metric(answer, task.answers) for name, metric in METRICS.items()}
-            outcome = scores[self.reward]
-            return Reward(outcome, outcome, {**scores, "answered": float(answer is not None)})
-
         def turn_reward(results: Sequence[ToolResult]) -> float:
             found = any(result.ok and mentions(result.text, answer) for result in results for answer in task.answers)
             return self.turn_reward if found else 0.0
 
-        return ToolEpisode(
-            self.tools,
-            judge,
-            limits=self.limits,
-            turn_reward=turn_reward,
-            invalid_call_penalty=self.invalid_call_penalty,
-        )
+        rules = ToolRules(turn_reward, self.invalid_call_penalty)
+        return ToolEpisode(self._toolbox, self.reward, group=(task.id, seed), rules=rules)
 
     async def resume(self, task: Task, seed: int, turns: Sequence[Turn]) -> Episode:
         """A fresh episode: searching leaves no state behind, so nothing has to be replayed."""
         return await self.open(task, seed)
+
+    def close(self) -> None:
+        """Close tools and rewards."""
+        self._toolbox.close()
+        self.reward.close()
+
+    @cached_property
+    def _toolbox(self) -> Toolbox:
+        return Toolbox(self.tools, {self._search.name: self.limits})
 
     @cached_property
     def _search(self) -> SearchTool:

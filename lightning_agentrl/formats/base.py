@@ -33,6 +33,10 @@ class ChatFormat(ABC):
         """
 
     @abstractmethod
+    def message(self, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+        """Tokens that follow a turn where the user speaks next instead of a tool, encoded as safely."""
+
+    @abstractmethod
     def parse(self, tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> Action:
         """What the sampled tokens of one turn mean. Malformed calls come back with an error, never as no call."""
 

@@ -10,13 +10,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_agentrl.formats.base import ChatFormat
-from lightning_agentrl.types import Action, ParsedCall
+from lightning_agentrl.types import Action, CallError, ParsedCall
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PLACE = "{answer}"
 """Where the answer goes in a template."""
+ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 THINKING = re.compile(r"<think>.*?(?:</think>|\Z)|\A(?:(?!<think>).)*?</think>", re.DOTALL)
 """Thoughts, also those that the prompt opened or that were cut off."""
 
@@ -60,12 +61,19 @@ class HermesFormat(ChatFormat):
             parts += [(f"\n<{self.tool_response}>\n", True), (result, False), (f"\n</{self.tool_response}>", True)]
         return self._encode(tokenizer, [*parts, (f"{self.end_of_turn}\n{self.start_of_turn}assistant\n", True)])
 
+    def message(self, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+        """Tokens from the end of the policy's turn to where it speaks again, with what the user says in between."""
+        opening, closing = f"\n{self.start_of_turn}user\n", f"{self.end_of_turn}\n{self.start_of_turn}assistant\n"
+        return self._encode(tokenizer, [(opening, True), (text, False), (closing, True)])
+
     def parse(self, tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> Action:
         """Text and calls of a turn, up to its first end-of-turn token; calls in thoughts do not count."""
         ends = self.stop_token_ids(tokenizer)
         length = next((place for place, token in enumerate(token_ids) if token in ends), len(token_ids))
         text = str(tokenizer.decode(list(token_ids[:length]), skip_special_tokens=False))
-        return Action(text, tuple(self._calls(THINKING.sub("", text))))
+        spoken = THINKING.sub("", text)
+        answers = ANSWER.findall(spoken)
+        return Action(text, tuple(self._calls(spoken)), answer=answers[-1].strip() if answers else None)
 
     def inside_calls(self, tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> list[bool]:
         """Tokens behind an opening tag, up to and with the closing one."""
@@ -181,21 +189,22 @@ class HermesFormat(ChatFormat):
         for piece in re.split(f"({opening}|{closing})", text):
             if piece == opening:
                 if body is not None:
-                    yield _malformed(f"{opening} without {closing}")
+                    yield _malformed(CallError.HALF_TAG, f"{opening} without {closing}")
                 body = ""
             elif piece == closing:
-                yield _malformed(f"{closing} without {opening}") if body is None else _parse(body)
+                yield _malformed(CallError.HALF_TAG, f"{closing} without {opening}") if body is None else _parse(body)
                 body = None
             elif body is not None:
                 body = piece
             elif opening[:-1] in piece or closing[:-1] in piece:
-                yield _malformed("a tag is not finished")
+                yield _malformed(CallError.HALF_TAG, "a tag is not finished")
         if body is not None:
-            yield _malformed(f"{opening} without {closing}")
+            yield _malformed(CallError.HALF_TAG, f"{opening} without {closing}")
 
 
-def _malformed(reason: str, name: str = "") -> ParsedCall:
-    return ParsedCall(name, {}, f'{reason}; expected <tool_call>{{"name": ..., "arguments": {{...}}}}</tool_call>')
+def _malformed(kind: CallError, reason: str, name: str = "") -> ParsedCall:
+    expected = 'expected <tool_call>{"name": ..., "arguments": {...}}</tool_call>'
+    return ParsedCall(name, {}, f"{reason}; {expected}", kind)
 
 
 def _parse(body: str) -> ParsedCall:
@@ -203,14 +212,14 @@ def _parse(body: str) -> ParsedCall:
     try:
         call = json.loads(body)
     except (ValueError, RecursionError) as error:
-        return _malformed(f"not valid JSON ({error})")
+        return _malformed(CallError.BAD_JSON, f"not valid JSON ({error})")
     if not isinstance(call, dict):
-        return _malformed(f"the call is a {type(call).__name__}, not an object")
+        return _malformed(CallError.NOT_A_CALL, f"the call is a {type(call).__name__}, not an object")
     name, arguments = call.get("name"), call.get("arguments")
     if not isinstance(name, str) or not name:
-        return _malformed('the call has no "name" that is a string')
+        return _malformed(CallError.NOT_A_CALL, 'the call has no "name" that is a string')
     if not isinstance(arguments, dict):
-        return _malformed('the call has no "arguments" that are an object', name)
+        return _malformed(CallError.NOT_A_CALL, 'the call has no "arguments" that are an object', name)
     return ParsedCall(name, arguments)
 
 

@@ -16,6 +16,7 @@ from lightning_agentrl.environments.base import Environment, Split
 from lightning_agentrl.formats.base import ChatFormat
 from lightning_agentrl.rollout import bundle
 from lightning_agentrl.rollout.event_loop import EventLoopThread
+from lightning_agentrl.rollout.failures import Failures
 from lightning_agentrl.rollout.jobs import Job, Limits
 from lightning_agentrl.rollout.parity import ParityCheck
 from lightning_agentrl.rollout.phases import PhaseClock
@@ -85,6 +86,7 @@ class Collector:
         self.limits = limits
         self.parity_tolerance = parity_tolerance
         self.clock = PhaseClock()
+        self.failures = Failures()
         self._loop = EventLoopThread()
         self._sampler: Sampler | None = None
         self._probes: list[tuple[int, ...]] = []
@@ -142,7 +144,7 @@ class Collector:
     ) -> list[Trajectory]:
         """Branch off finished trajectories; see `Sampler.extend`."""
         assert self._sampler is not None, "prepare comes first"
-        total = sum(prompt.job.samples - len(prompt.trajectories) for prompt in grown)
+        total = sum(prompt.missing for prompt in grown)
         options = self._options(learner, temperature, seed, epoch, total)
         with self.clock.phase("rollout"):
             return self._loop.run(self._sampler.extend(grown, **options))
@@ -156,10 +158,11 @@ class Collector:
         self.engine.sleep()
 
     def close(self) -> None:
-        """Free engine and event loop; a later `sync` starts them again."""
+        """Free engine, event loop and what the environment holds; a later `sync` starts them again."""
         self._parity = None
         self._loop.close()
         self.engine.close()
+        self.environment.close()
 
     def _options(self, learner: Learner, temperature: float, seed: int, epoch: int, total: int) -> dict[str, Any]:
         """Of a wave of ``total`` trajectories."""
@@ -179,6 +182,7 @@ class Collector:
             "epoch": epoch,
             "policy_version": learner.policy_version,
             "on_trajectory": progress,
+            "failures": self.failures,
         }
 
     def _start(self, learner: Learner, place: Place) -> None:

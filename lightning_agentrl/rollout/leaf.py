@@ -58,20 +58,22 @@ class Leaf:
         """Let the environment answer the newest turn; afterwards the trajectory goes on or is done."""
         turn, limits = self.turn, wave.sampler.limits
         assert turn is not None
-        self.turn = None
         heard = Observation()
         ids: tuple[int, ...] = ()
+        action = wave.sampler.parse(turn.action.token_ids)
+        turn = replace(turn, text=action.text, answer=action.answer)
         if not turn.stop.truncated:
-            action = wave.sampler.parse(turn.action.token_ids)
             heard = await self.episode.step(action)
             turn = replace(turn, tool_calls=heard.tool_calls, reward=heard.reward, penalty=heard.penalty)
             ids = () if heard.done else wave.sampler.observe(heard)
+        self.turn = None  # a failed environment leaves it to be answered again
         stop = _stop(turn, heard, len(self.tokens) + len(turn.action) + len(ids), len(self.trajectory.turns), limits)
         if stop is not None:
             self.trajectory = replace(self.trajectory, turns=(*self.trajectory.turns, turn), stop=stop)
             self.done = True
             return
-        turn = replace(turn, observation=Segment(ids, sampled=False))
+        texts = heard.results if heard.message is None else (heard.message,)
+        turn = replace(turn, observation=Segment(ids, sampled=False), results=texts)
         self.trajectory = replace(self.trajectory, turns=(*self.trajectory.turns, turn))
         self.tokens += [*turn.action.token_ids, *ids]
         self.state_key = heard.state_key if heard.state_key is not None else stable_seed(*ids)
@@ -138,6 +140,16 @@ async def _fork(episode: Episode | None, parent: Trajectory, turns: Sequence[Tur
             return await episode.fork()
         except Unforkable:
             pass  # then its actions are replayed
+    return await restored(parent, turns, wave)
+
+
+async def restored(parent: Trajectory, turns: Sequence[Turn], wave: Wave) -> Episode:
+    """A fresh episode in the state that some turns of a trajectory led to.
+
+    Raises:
+        Unforkable: when the environment cannot be led there again.
+        InfrastructureError: when it fails once more.
+    """
     environment, seed = wave.sampler.environment, wave.episode_seed(parent.task)
     resumed = await environment.resume(parent.task, seed, turns)
     if resumed is not None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning_agentrl.branching.base import Branching
 from lightning_agentrl.branching.independent import Independent
 from lightning_agentrl.engines.base import RolloutEngine, SamplingParams
 from lightning_agentrl.environments.base import Environment, Observation
 from lightning_agentrl.formats.base import ChatFormat
+from lightning_agentrl.rollout.failures import Failures
 from lightning_agentrl.rollout.jobs import Job, Limits
 from lightning_agentrl.rollout.tree import Tree, together
 from lightning_agentrl.rollout.wave import Progress, Wave
-from lightning_agentrl.tools.base import schema
+from lightning_agentrl.tools.base import InfrastructureError, schema
 from lightning_agentrl.types import Action, BranchPoint, Segment, Task, Trajectory
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ class Grown:
     job: Job
     trajectories: Sequence[Trajectory]
     points: Sequence[BranchPoint]
+
+    @property
+    def missing(self) -> int:
+        """Trajectories that are still to be sampled."""
+        return self.job.samples - len(self.trajectories)
 
 
 class Sampler:
@@ -75,16 +81,19 @@ class Sampler:
         policy_version: int = 0,
         branch: bool = True,
         on_trajectory: Progress | None = None,
+        failures: Failures | None = None,
     ) -> list[Trajectory]:
         """Roll out all jobs concurrently; trajectories come back by group, then by sample.
 
         With an online brancher they are the job's number of leaves, with a post-hoc one the roots; with ``branch`` off
-        every trajectory is a root. The first failure of the environment or the engine cancels the rest and is raised.
+        every trajectory is a root. The first failure of the environment or the engine cancels the rest and is raised,
+        save an `InfrastructureError` that a fresh episode meets with again: it drops its group, noted in ``failures``.
         """
         branching = self.branching if branch else Independent()
-        wave = Wave(self, branching, temperature, (seed, epoch), policy_version, on_trajectory)
+        failures = failures or Failures()
+        wave = Wave(self, branching, temperature, (seed, epoch), policy_version, on_trajectory, failures)
         trees = [Tree(wave, job, self.prompt(job.task)) for job in jobs]
-        return [trajectory for grown in await together(tree.grow() for tree in trees) for trajectory in grown]
+        return await _joined(((tree.job, tree.grow()) for tree in trees), failures)
 
     async def extend(
         self,
@@ -95,15 +104,17 @@ class Sampler:
         epoch: int,
         policy_version: int = 0,
         on_trajectory: Progress | None = None,
+        failures: Failures | None = None,
     ) -> list[Trajectory]:
         """Branch off finished trajectories, and fill every job up to its number of trajectories with further roots.
 
-        The new trajectories come back by group, then by sample.
+        The new trajectories come back by group, then by sample; none of a group that had to be dropped.
         """
-        wave = Wave(self, self.branching, temperature, (seed, epoch), policy_version, on_trajectory)
+        failures = failures or Failures()
+        wave = Wave(self, self.branching, temperature, (seed, epoch), policy_version, on_trajectory, failures)
         trees = [(Tree(wave, prompt.job, self.prompt(prompt.job.task)), prompt) for prompt in grown]
-        extended = await together(tree.extend(prompt.trajectories, prompt.points) for tree, prompt in trees)
-        return [trajectory for new in extended for trajectory in new]
+        growing = ((tree.job, tree.extend(prompt.trajectories, prompt.points)) for tree, prompt in trees)
+        return await _joined(growing, failures)
 
     def params(self, room: int, said: int, temperature: float, seed: int, top_logprobs: int = 0) -> SamplingParams:
         """Sampling parameters of a turn with ``room`` tokens left in the context, of which ``said`` are said."""
@@ -121,4 +132,22 @@ class Sampler:
 
     def observe(self, observation: Observation) -> tuple[int, ...]:
         """An answer in tokens."""
+        if observation.message is not None:
+            return tuple(self.format.message(self.tokenizer, observation.message))
         return tuple(self.format.observation(self.tokenizer, observation.results))
+
+
+async def _joined(
+    growing: Iterable[tuple[Job, Coroutine[Any, Any, list[Trajectory]]]], failures: Failures
+) -> list[Trajectory]:
+    """All trajectories in order, without the groups that had to be dropped."""
+
+    async def whole(job: Job, group: Coroutine[Any, Any, list[Trajectory]]) -> list[Trajectory]:
+        try:
+            return await group
+        except InfrastructureError as error:
+            failures.drop(job, error)
+            return []
+
+    groups = await together(whole(job, group) for job, group in growing)
+    return [trajectory for group in groups for trajectory in group]

@@ -15,6 +15,8 @@ from lightning_agentrl.types import RolloutBatch, Trajectory
 TOTALS = frozenset(
     {
         "rollout/generated_tokens",
+        "rollout/dropped_groups",
+        "rollout/rebuilt_episodes",
         "rollout/tokens_per_second",
         "tool/executed",
         "tool/saved",
@@ -56,6 +58,7 @@ def summarize(trajectories: Sequence[Trajectory], seconds: float = 0.0) -> dict[
         "rollout/truncated_share": fmean(trajectory.stop.truncated for trajectory in trajectories),
         "rollout/prompt_cache_share": _cache_share(trajectories),
         **{f"rollout/stop_{reason}": share for reason, share in stop_shares(trajectories).items()},
+        **{f"reward/part_{name}": value for name, value in parts(trajectories).items()},
         **_tools(trajectories),
         **_branches(trajectories),
     }
@@ -88,6 +91,15 @@ def stop_shares(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     return {reason: count / len(trajectories) for reason, count in sorted(counts.items())}
 
 
+def parts(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Mean of each part of the verdicts, unweighted, over the trajectories that have it."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for trajectory in trajectories:
+        for name, value in (trajectory.reward.components if trajectory.reward else {}).items():
+            found[name].append(value)
+    return {name: fmean(values) for name, values in sorted(found.items())}
+
+
 def success_by(trajectories: Sequence[Trajectory], key: str) -> dict[str, float]:
     """Success split by a value in the tasks' meta data; tasks without it are left out."""
     split: defaultdict[str, list[bool]] = defaultdict(list)
@@ -102,6 +114,7 @@ def validation_numbers(trajectories: Sequence[Trajectory], key: str) -> dict[str
     return {
         **{f"val/success_{key}_{value}": success for value, success in success_by(trajectories, key).items()},
         **{f"val/stop_{reason}": share for reason, share in stop_shares(trajectories).items()},
+        **{f"val/part_{name}": value for name, value in parts(trajectories).items()},
     }
 
 
@@ -165,6 +178,7 @@ def _tools(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "tool/executed": float(executed),
         "tool/saved": float(len(calls) - executed),
         "tool/error_share": sum(errors.values()) / len(calls),
+        "tool/truncated_share": fmean(call.truncated for call in calls),
         "tool/latency_ms": 1000 * fmean(call.latency for call in calls),
         **{f"tool/error_{kind}": count / len(calls) for kind, count in sorted(errors.items())},
     }

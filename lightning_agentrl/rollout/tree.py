@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from lightning_agentrl.branching.base import Branching, Frontier
-from lightning_agentrl.environments.base import Episode
+from lightning_agentrl.environments.base import Episode, Unforkable
 from lightning_agentrl.rollout.jobs import Job, stable_seed
-from lightning_agentrl.rollout.leaf import Leaf, branch_leaf, open_leaf
+from lightning_agentrl.rollout.leaf import Leaf, branch_leaf, open_leaf, restored
 from lightning_agentrl.rollout.stages import post_hoc
 from lightning_agentrl.rollout.wave import Wave
+from lightning_agentrl.tools.base import InfrastructureError
 from lightning_agentrl.types import BranchPoint, Segment, Trajectory
 
 T = TypeVar("T")
@@ -27,6 +30,20 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+async def twice(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Await something, and once more where the machinery behind it failed."""
+    try:
+        return await attempt()
+    except InfrastructureError:
+        return await attempt()
+
+
+async def _close(episode: Episode) -> None:
+    """Close an episode, which may be broken; then there is nothing left to be done about it."""
+    with contextlib.suppress(InfrastructureError):
+        await episode.close()
 
 
 class Tree:
@@ -129,7 +146,8 @@ class Tree:
         return await together([self._root(trajectory) for trajectory in [self._new() for _ in range(count)]])
 
     async def _root(self, trajectory: Trajectory) -> Leaf:
-        episode = await self.wave.sampler.environment.open(self.job.task, self.wave.episode_seed(self.job.task))
+        opening = partial(self.wave.sampler.environment.open, self.job.task, self.wave.episode_seed(self.job.task))
+        episode = await twice(opening)
         self._episodes.append(episode)
         return open_leaf(trajectory, episode)
 
@@ -165,11 +183,26 @@ class Tree:
     async def _to_next_turn(self, leaf: Leaf) -> None:
         """Answer the newest turn and, unless that ends it, say the next one."""
         if leaf.turn is not None:
-            await leaf.listen(self.wave)
+            await self._listen(leaf)
         if leaf.done:
             await self._conclude(leaf)
         else:
             await leaf.speak(self.wave)
+
+    async def _listen(self, leaf: Leaf) -> None:
+        """Have the newest turn answered; where the environment fails, once more by a fresh episode in its state."""
+        try:
+            await leaf.listen(self.wave)
+        except InfrastructureError as error:
+            broken = leaf.episode
+            try:
+                leaf.episode = await restored(leaf.trajectory, leaf.trajectory.turns, self.wave)
+            except Unforkable as reason:
+                raise InfrastructureError(f"{error}; and its episode could not be rebuilt: {reason}") from error
+            self._episodes = [episode for episode in self._episodes if episode is not broken] + [leaf.episode]
+            await _close(broken)
+            self.wave.failures.rebuilt += 1
+            await leaf.listen(self.wave)
 
     async def _to_end(self, leaf: Leaf, after: Sequence[asyncio.Event] = ()) -> None:
         for event in after:
@@ -178,14 +211,15 @@ class Tree:
             await self._to_next_turn(leaf)
 
     async def _conclude(self, leaf: Leaf) -> None:
-        trajectory = replace(leaf.trajectory, reward=await leaf.episode.reward(leaf.trajectory))
+        verdict = await twice(partial(leaf.episode.reward, leaf.trajectory))
+        trajectory = replace(leaf.trajectory, reward=verdict)
         self._finished.append(trajectory)
         self._episodes = [episode for episode in self._episodes if episode is not leaf.episode]
-        await leaf.episode.close()
+        await _close(leaf.episode)
         if self.wave.on_trajectory is not None:
             self.wave.on_trajectory(trajectory)
 
     async def _close(self) -> None:
         """What a failure left open."""
         while self._episodes:
-            await self._episodes.pop().close()
+            await _close(self._episodes.pop())

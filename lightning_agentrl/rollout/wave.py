@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightning_agentrl.branching.base import Branching
+from lightning_agentrl.rollout.failures import Failures
 from lightning_agentrl.rollout.jobs import stable_seed
 from lightning_agentrl.types import Task, Trajectory
 
@@ -27,6 +28,7 @@ class Wave:
     """Of the run, and number of the epoch."""
     policy_version: int
     on_trajectory: Progress | None
+    failures: Failures
 
     def episode_seed(self, task: Task) -> int:
         """Shared by all trajectories of a group."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from lightning_agentrl.types import CallError
 
 TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -16,29 +18,43 @@ TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def argument_error(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
-    """What is wrong with the arguments, in words that a policy can act on; None if nothing is.
+class Problem(NamedTuple):
+    """What is wrong with the arguments of a call."""
 
-    Knows ``required``, ``type`` (one or several), ``enum`` and ``items``. An argument that the schema does not name is
-    an error unless ``additionalProperties`` is set: the tool could not take it.
+    kind: CallError
+    reason: str
+    """In words that a policy can act on."""
+
+
+def argument_problem(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> Problem | None:
+    """The first thing that is wrong with the arguments; None if nothing is.
+
+    Knows ``required``, ``type`` (one or several), ``enum``, ``items``, and ``anyOf`` of these. An argument that the
+    schema does not name is an error unless ``additionalProperties`` is set: the tool could not take it.
     """
     properties: Mapping[str, Any] = schema.get("properties", {})
     missing = [name for name in schema.get("required", ()) if name not in arguments]
     if missing:
-        return f"missing argument {_names(missing)}"
+        return Problem(CallError.MISSING_ARGUMENT, f"missing argument {_names(missing)}")
     extra = [name for name in arguments if name not in properties]
     if extra and not schema.get("additionalProperties"):
-        return f"unexpected argument {_names(extra)}; the tool takes {_names(properties) or 'none'}"
+        takes = _names(properties) or "none"
+        return Problem(CallError.EXTRA_ARGUMENT, f"unexpected argument {_names(extra)}; the tool takes {takes}")
     for name, value in arguments.items():
-        problem = _value_error(properties.get(name, {}), value)
-        if problem:
-            return f"argument {name!r} {problem}"
+        reason = _value_error(properties.get(name, {}), value)
+        if reason:
+            return Problem(CallError.WRONG_TYPE, f"argument {name!r} {reason}")
     return None
 
 
 def _value_error(schema: Mapping[str, Any], value: Any) -> str | None:
+    if "anyOf" in schema:
+        reasons = [_value_error(choice, value) for choice in schema["anyOf"]]
+        return None if None in reasons else " or ".join(dict.fromkeys(filter(None, reasons)))
     allowed = schema.get("type", [])
     allowed = [allowed] if isinstance(allowed, str) else allowed
+    if schema.get("nullable"):  # how the schemas of optional Python arguments say it
+        allowed = [*allowed, "null"]
     if allowed and not any(_is(value, name) for name in allowed):
         return f"must be of type {' or '.join(allowed)}, got {type(value).__name__}"
     if "enum" in schema and value not in schema["enum"]:
@@ -58,5 +74,5 @@ def _is(value: Any, name: str) -> bool:
     return isinstance(value, TYPES.get(name, (object,)))
 
 
-def _names(names: Any) -> str:
+def _names(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in names)

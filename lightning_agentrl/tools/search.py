@@ -8,10 +8,11 @@ from typing import Any
 import bm25s
 import numpy as np
 
-from lightning_agentrl.tools.base import ToolResult
+from lightning_agentrl.tools.base import Tool, ToolResult
+from lightning_agentrl.types import CallError
 
 
-class SearchTool:
+class SearchTool(Tool):
     """Finds the passages that share the rarest words with a query.
 
     The index is built once and then only read, so one instance serves any number of trajectories and threads. A query
@@ -57,7 +58,7 @@ class SearchTool:
     def lookup(self, query: str) -> ToolResult:
         """Search at once; what a call comes to."""
         if not query.strip():
-            return ToolResult("Error: the query is empty.", ok=False, error_kind="bad_arguments")
+            return ToolResult("Error: the query is empty.", ok=False, error_kind=CallError.WRONG_TYPE)
         found = self.rank(query)
         if not found:
             return ToolResult("No results.")

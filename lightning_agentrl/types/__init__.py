@@ -6,15 +6,13 @@ P prompts, V vocabulary, A answer aliases, L probe tokens. Column *t* of every [
 """
 
 from lightning_agentrl.types.batch import TOKEN_FIELDS, Credit, Metrics, RolloutBatch, Signal
+from lightning_agentrl.types.calls import Action, CallError, ParsedCall, ToolCall
 from lightning_agentrl.types.host import (
-    Action,
     BranchPoint,
-    ParsedCall,
     Reward,
     Segment,
     StopReason,
     Task,
-    ToolCall,
     Trajectory,
     Turn,
 )
@@ -24,6 +22,7 @@ __all__ = [
     "TOKEN_FIELDS",
     "Action",
     "BranchPoint",
+    "CallError",
     "Credit",
     "Learner",
     "Metrics",

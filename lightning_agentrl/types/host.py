@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lightning_agentrl.types.calls import ToolCall
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -65,36 +67,6 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class ParsedCall:
-    """A tool call as the policy wrote it. ``error`` says what was wrong; then name and arguments may be empty."""
-
-    name: str
-    arguments: Mapping[str, Any]
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Action:
-    """What the policy said in one turn, read from its tokens."""
-
-    text: str
-    """The turn with control tokens such as ``<tool_call>`` visible, without the end-of-turn token."""
-    calls: tuple[ParsedCall, ...] = ()
-
-
-@dataclass(frozen=True)
-class ToolCall:
-    """What came of one call."""
-
-    name: str
-    arguments: Mapping[str, Any]
-    ok: bool = True
-    error_kind: str | None = None
-    latency: float = 0.0
-    """Seconds that the tool took."""
-
-
-@dataclass(frozen=True)
 class Turn:
     """What the policy said and what the environment answered."""
 
@@ -109,6 +81,12 @@ class Turn:
     policy_version: int = 0
     cached_tokens: int = 0
     """How many of the tokens before the action came from the engine's prefix cache."""
+    text: str = ""
+    """The action as its format reads it, for verdicts and for people."""
+    answer: str | None = None
+    """The final answer, if the action holds one."""
+    results: tuple[str, ...] = ()
+    """The texts of the observation."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +155,11 @@ class Trajectory:
     def token_ids(self) -> list[int]:
         """All tokens in order."""
         return [token for segment in self.segments for token in segment.token_ids]
+
+    @property
+    def answer(self) -> str | None:
+        """What the policy answered last; None without an answer, or where a limit cut the trajectory."""
+        return self.turns[-1].answer if self.turns and not self.stop.truncated else None
 
     @property
     def outcome(self) -> float:

@@ -9,20 +9,23 @@ from typing import Any
 import pytest
 
 from lightning_agentrl.environments.base import Observation, Unforkable
-from lightning_agentrl.environments.tools import ToolEpisode, ToolLimits, state_key
-from lightning_agentrl.tools.base import ToolResult
+from lightning_agentrl.environments.tools import ToolEpisode, ToolRules, state_key
+from lightning_agentrl.tools.base import Tool, ToolLimits, ToolResult
 from lightning_agentrl.tools.function import tool
-from lightning_agentrl.types import Action, ParsedCall, Reward, Segment, StopReason, Task, Trajectory
+from lightning_agentrl.tools.toolbox import Toolbox
+from lightning_agentrl.types import Action, CallError, ParsedCall, Reward, Segment, StopReason, Task, Trajectory, Turn
 
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-LIMITS = ToolLimits(timeout=0.2, max_characters=100, max_calls=2)
+LIMITS = ToolLimits(timeout=0.2, max_characters=100)
 
 
-class Behaviour:
+class Behaviour(Tool):
     """A tool that does whatever it was made to do."""
 
+    name = ""
     description = "Does something."
     parameters: Mapping[str, Any] = SCHEMA
+    limits = LIMITS
 
     def __init__(self, name: str, result: Any) -> None:
         self.name = name
@@ -53,38 +56,30 @@ TOOLS = [
     Hanging("hanging", None),
     Behaviour("huge", "x" * 10_000_000),
     Behaviour("none", None),
+    Behaviour("raw", b"raw"),
     Behaviour("number", 3),
+    Behaviour("table", {"Zürich": [1, 2.5, None]}),
     Behaviour("bytes", ToolResult(b"raw")),  # type: ignore[arg-type]
     Behaviour("surrogate", "a\ud800b"),
     Behaviour("failing", ToolResult("Nothing there.", ok=False, error_kind="not_found")),
 ]
 
 
-def judge(answer: str | None) -> Reward:
+async def judge(trajectory: Trajectory) -> Reward:
+    answer = trajectory.answer
     return Reward(float(answer == "Bodor"), 0.0, {"answered": float(answer is not None)})
 
 
-def episode(**options: Any) -> ToolEpisode:
-    return ToolEpisode(TOOLS, judge, limits=LIMITS, **options)
+def episode(**rules: Any) -> ToolEpisode:
+    return ToolEpisode(Toolbox(TOOLS), judge, rules=ToolRules(**{"max_calls": 2, **rules}))
 
 
-def step(*calls: ParsedCall, text: str = "", **options: Any) -> Observation:
-    return asyncio.run(episode(**options).step(Action(text, calls)))
+def step(*calls: ParsedCall, text: str = "", **rules: Any) -> Observation:
+    return asyncio.run(episode(**rules).step(Action(text, calls)))
 
 
 def call(name: str, **arguments: Any) -> ParsedCall:
     return ParsedCall(name, arguments or {"text": "hi"})
-
-
-def verdict(*actions: Action, stop: StopReason = StopReason.FINISHED) -> Reward:
-    async def play() -> Reward:
-        played = episode()
-        for action in actions:
-            await played.step(action)
-        task = Task("t", ({"role": "user", "content": "Who?"},))
-        return await played.reward(Trajectory(1, 0, 0, task, Segment((1,), False), stop=stop))
-
-    return asyncio.run(play())
 
 
 def test_a_good_call_gives_its_text() -> None:
@@ -95,16 +90,16 @@ def test_a_good_call_gives_its_text() -> None:
 @pytest.mark.parametrize(
     ("made", "kind", "text"),
     [
-        (ParsedCall("", {}, "not valid JSON"), "malformed_call", "Error: not valid JSON."),
+        (ParsedCall("", {}, "not valid JSON", CallError.BAD_JSON), "bad_json", "Error: not valid JSON."),
         (call("find"), "unknown_tool", "Error: there is no tool 'find', only echo, broken"),
-        (ParsedCall("echo", {}), "bad_arguments", "Error: missing argument 'text'."),
-        (call("echo", text="a", limit=3), "bad_arguments", "Error: unexpected argument 'limit'"),
-        (call("echo", text=3), "bad_arguments", "Error: argument 'text' must be of type string, got int."),
+        (ParsedCall("echo", {}), "missing_argument", "Error: missing argument 'text'."),
+        (call("echo", text="a", limit=3), "extra_argument", "Error: unexpected argument 'limit'"),
+        (call("echo", text=3), "wrong_type", "Error: argument 'text' must be of type string, got int."),
         (call("broken"), "exception", "Error: broken failed with ZeroDivisionError: no way."),
         (call("impatient"), "exception", "Error: impatient failed with TimeoutError: the server said no."),
         (call("hanging"), "timeout", "Error: hanging took longer than 0.2 seconds."),
         (call("none"), "bad_result", "Error: none returned NoneType instead of text."),
-        (call("number"), "bad_result", "Error: number returned int instead of text."),
+        (call("raw"), "bad_result", "Error: raw returned bytes instead of text."),
         (call("bytes"), "bad_result", "Error: bytes returned ToolResult instead of text."),
         (call("failing"), "not_found", "Nothing there."),
     ],
@@ -152,7 +147,7 @@ def test_a_function_that_blocks_its_thread_is_cut_off() -> None:
 
     async def play() -> Observation:
         try:
-            return await ToolEpisode([block], judge, limits=LIMITS).step(Action("", (call("block"),)))
+            return await ToolEpisode(Toolbox([block], {"block": LIMITS}), judge).step(Action("", (call("block"),)))
         finally:
             release.set()
 
@@ -165,7 +160,7 @@ def test_latency_is_measured() -> None:
 
 def test_calls_beyond_the_limit_are_not_run_and_the_policy_is_told() -> None:
     seen = step(*[call("echo", text=str(n)) for n in range(5)])
-    assert seen.results == ("0", "1", "Error: at most 2 calls in one turn.")
+    assert seen.results == ("0", "1", "Error: at most 2 calls in one turn; the rest were not run.")
 
 
 def test_cancelling_the_rollout_is_not_taken_for_a_failure_of_the_tool() -> None:
@@ -183,33 +178,45 @@ def test_a_turn_without_calls_ends_the_episode() -> None:
     assert step(text="I give up.") == Observation(done=True)
 
 
-def test_the_answer_is_the_last_one_of_the_last_turn() -> None:
-    assert verdict(Action("<answer>Anra</answer> or <answer> Bodor\n</answer>")).outcome == 1.0
-
-
-@pytest.mark.parametrize("text", ["Bodor", "<answer>Bodor", ""])
-def test_a_last_turn_without_answer_tags_has_no_answer(text: str) -> None:
-    assert verdict(Action(text)).components["answered"] == 0.0
-
-
-def test_an_answer_beside_a_call_does_not_count() -> None:
-    early = Action("<answer>Bodor</answer>", (call("echo"),))
-    assert verdict(early, Action("I forgot.")).components["answered"] == 0.0
+def test_the_judge_sees_the_trajectory() -> None:
+    said = Turn(Segment((1,), True), answer="Bodor")
+    task = Task("t", ({"role": "user", "content": "Who?"},))
+    finished = Trajectory(1, 0, 0, task, Segment((1,), False), (said,))
+    assert asyncio.run(episode().reward(finished)).outcome == 1.0
 
 
 def test_a_trajectory_that_a_limit_cut_has_no_answer() -> None:
-    assert verdict(Action("<answer>Bodor</answer>"), stop=StopReason.MAX_TURNS).components["answered"] == 0.0
+    said = Turn(Segment((1,), True), answer="Bodor")
+    task = Task("t", ({"role": "user", "content": "Who?"},))
+    assert Trajectory(1, 0, 0, task, Segment((1,), False), (said,), stop=StopReason.MAX_TURNS).answer is None
 
 
-def test_a_fork_judges_its_own_answer() -> None:
-    async def play() -> float:
-        first = episode()
-        await first.step(Action("<answer>Bodor</answer>"))
-        other = await first.fork()
-        task = Task("t", ({"role": "user", "content": "Who?"},))
-        return (await other.reward(Trajectory(1, 0, 0, task, Segment((1,), False)))).components["answered"]
+QUOTED = ParsedCall("echo", {"text": "hi"}, "a call inside thinking is not run", CallError.IN_THOUGHT)
 
-    assert asyncio.run(play()) == 0.0
+
+def test_a_call_where_none_counts_is_answered_with_its_error_if_there_is_nothing_else() -> None:
+    seen = asyncio.run(episode().step(Action("", ignored=(QUOTED,))))
+    assert (seen.results, seen.done) == (("Error: a call inside thinking is not run.",), False)
+    assert seen.tool_calls[0].error_kind == "call_in_thought"
+
+
+def test_a_call_where_none_counts_is_only_counted_beside_an_answer() -> None:
+    seen = asyncio.run(episode().step(Action("", ignored=(QUOTED,), answer="Bodor")))
+    assert (seen.results, seen.done, seen.tool_calls[0].error_kind) == ((), True, "call_in_thought")
+
+
+def test_a_call_where_none_counts_is_only_counted_beside_a_good_one() -> None:
+    seen = asyncio.run(episode().step(Action("", (call("echo"),), (QUOTED,))))
+    assert (seen.results, len(seen.tool_calls)) == (("hi",), 2)
+
+
+@pytest.mark.parametrize(("name", "text"), [("number", "3"), ("table", '{"Zürich": [1, 2.5, null]}')])
+def test_what_json_can_write_is_written_as_json(name: str, text: str) -> None:
+    assert step(call(name)).results == (text,)
+
+
+def test_a_cut_off_result_is_marked() -> None:
+    assert [step(call(name)).tool_calls[0].truncated for name in ("huge", "echo")] == [True, False]
 
 
 def test_the_turn_reward_sees_the_results() -> None:
@@ -219,7 +226,12 @@ def test_the_turn_reward_sees_the_results() -> None:
 
 @pytest.mark.parametrize(
     ("made", "penalty"),
-    [(call("echo"), 0.0), (call("broken"), 0.0), (call("find"), 0.5), (ParsedCall("", {}, "not JSON"), 0.5)],
+    [
+        (call("echo"), 0.0),
+        (call("broken"), 0.0),
+        (call("find"), 0.5),
+        (ParsedCall("", {}, "?", CallError.BAD_JSON), 0.5),
+    ],
 )
 def test_only_the_policys_own_mistakes_are_penalised(made: ParsedCall, penalty: float) -> None:
     assert step(call("echo"), made, invalid_call_penalty=0.5).penalty == penalty
@@ -239,11 +251,6 @@ def test_two_results_are_not_confused_with_one() -> None:
     assert state_key(["a", "b"]) != state_key(["ab"])
 
 
-def test_limits_that_allow_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match="must be positive"):
-        ToolLimits(timeout=0)
-
-
 async def _forked(episode: ToolEpisode) -> None:
     with pytest.raises(Unforkable, match="Counting must say how it forks"):
         await episode.fork()
@@ -253,4 +260,4 @@ def test_a_subclass_that_does_not_say_how_it_forks_is_not_copied_without_its_sta
     class Counting(ToolEpisode):
         pass
 
-    asyncio.run(_forked(Counting([], lambda answer: Reward(0.0, 0.0))))
+    asyncio.run(_forked(Counting(Toolbox([]), judge)))

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_agentrl.environments.base import Environment, Episode, Observation, Split
-from lightning_agentrl.environments.tools import ToolEpisode, ToolLimits
-from lightning_agentrl.tools.base import Tool
+from lightning_agentrl.environments.tools import ToolEpisode
+from lightning_agentrl.tools.base import Tool, ToolLimits
+from lightning_agentrl.tools.toolbox import Toolbox
 from lightning_agentrl.types import Action, Reward, Task, Trajectory, Turn
 
 # Tags in the prompt: whoever counts calls by counting tags would count these.
@@ -100,9 +101,11 @@ class Resuming(Unforking):
         return Count(self, len(turns))
 
 
-class Behaviour:
+class Behaviour(Tool):
     """A tool that echoes, breaks or hangs."""
 
+    name = ""
+    limits = ToolLimits(0.01)
     description = "Does something."
     parameters: Mapping[str, Any] = {"type": "object", "properties": {}}
 
@@ -125,7 +128,10 @@ class Tools(Counting):
         return [Behaviour(name) for name in ("echo", "break", "hang")]
 
     async def open(self, task: Task, seed: int) -> Episode:
-        return ToolEpisode(self.tools, lambda answer: Reward(float(answer is not None), 0), limits=ToolLimits(0.01))
+        async def judge(trajectory: Trajectory) -> Reward:
+            return Reward(float(trajectory.answer is not None), 0)
+
+        return ToolEpisode(Toolbox(self.tools), judge)
 
 
 class Ledger(Environment):

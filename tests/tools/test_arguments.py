@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from lightning_agentrl.tools.arguments import argument_error
+from lightning_agentrl.tools.arguments import argument_problem
+from lightning_agentrl.types import CallError
 
 SCHEMA = {
     "type": "object",
@@ -16,6 +17,8 @@ SCHEMA = {
         "tags": {"type": "array", "items": {"type": "string"}},
         "deep": {"type": "boolean"},
         "anything": {},
+        "maybe": {"type": "string", "nullable": True},
+        "either": {"anyOf": [{"type": "integer"}, {"enum": ["all"]}]},
     },
     "required": ["query"],
 }
@@ -24,10 +27,10 @@ SCHEMA = {
 @pytest.mark.parametrize(
     "more",
     [{}, {"count": 3}, {"count": 3.0}, {"share": None}, {"share": 2}, {"order": "up"}, {"tags": ["a"]}, {"deep": True},
-     {"anything": [1]}],
+     {"anything": [1]}, {"maybe": None}, {"either": 3}, {"either": "all"}],
 )  # fmt: skip
 def test_good_arguments_pass(more: dict[str, Any]) -> None:
-    assert argument_error(SCHEMA, {"query": "x", **more}) is None
+    assert argument_problem(SCHEMA, {"query": "x", **more}) is None
 
 
 @pytest.mark.parametrize(
@@ -42,11 +45,32 @@ def test_good_arguments_pass(more: dict[str, Any]) -> None:
         ({"query": "x", "share": "much"}, "argument 'share' must be of type number or null, got str"),
         ({"query": "x", "order": "left"}, "argument 'order' must be one of ['up', 'down'], got 'left'"),
         ({"query": "x", "tags": ["a", 1]}, "argument 'tags' has an item that must be of type string, got int"),
+        (
+            {"query": "x", "either": "no"},
+            "argument 'either' must be of type integer, got str or must be one of",
+        ),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, Any], problem: str) -> None:
-    assert str(argument_error(SCHEMA, arguments)).startswith(problem)
+    found = argument_problem(SCHEMA, arguments)
+    assert found is not None
+    assert found.reason.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({}, CallError.MISSING_ARGUMENT),
+        ({"query": "x", "limit": 3}, CallError.EXTRA_ARGUMENT),
+        ({"query": 3}, CallError.WRONG_TYPE),
+        ({"query": "x", "order": "left"}, CallError.WRONG_TYPE),
+    ],
+)
+def test_each_kind_of_mistake_has_a_name(arguments: dict[str, Any], kind: CallError) -> None:
+    found = argument_problem(SCHEMA, arguments)
+    assert found is not None
+    assert found.kind is kind
 
 
 def test_a_schema_may_allow_further_arguments() -> None:
-    assert argument_error({"properties": {}, "additionalProperties": True}, {"more": 1}) is None
+    assert argument_problem({"properties": {}, "additionalProperties": True}, {"more": 1}) is None
