@@ -30,7 +30,7 @@ from lightning_agentrl.rollout.prompts import PromptOrder
 from lightning_agentrl.rollout.second_wave import second_wave
 from lightning_agentrl.rollout.shaping import Overlong, Shaping, Truncated
 from lightning_agentrl.rollout.stages import check_branching, check_schedule, check_start, post_hoc, stages
-from lightning_agentrl.rollout.statistics import shaped, summarize, validation_numbers
+from lightning_agentrl.rollout.statistics import collected, validation_numbers
 from lightning_agentrl.types import Learner, RolloutBatch, Task, Trajectory
 
 
@@ -235,10 +235,8 @@ class AgentRLDataModule(LightningDataModule):
         if self.save_rollouts_every and epoch % self.save_rollouts_every == 0 and self._trainer.is_global_zero:
             folder = Path(self._trainer.log_dir or self._trainer.default_root_dir)
             self.last["train"].save(folder, learner.tokenizer, self.seed)
-        seconds = self.clock.take()
-        numbers = {**summarize(rolled_out, seconds["rollout"]), **shaped(done.batch), **metrics}
-        numbers |= {f"time/{name}": value for name, value in seconds.items()}
-        learner.record({**numbers, **self.collector.failures.take()})
+        numbers = collected(rolled_out, done.batch, self.clock.take(), self.collector.failures.take())
+        learner.record({**numbers, **metrics})
 
     def _validate(self) -> Iterator[RolloutBatch]:
         trainer, learner = self._trainer, self._learner
@@ -255,7 +253,8 @@ class AgentRLDataModule(LightningDataModule):
         self.last["validation"] = Collection(
             "validation", trainer.current_epoch, learner.policy_version, trajectories, batch
         )
-        learner.record({**validation_numbers(trajectories, self.success_by), "val/seconds": seconds})
+        failures = self.collector.failures.take()
+        learner.record({**validation_numbers(trajectories, self.success_by, failures), "val/seconds": seconds})
         yield batch
 
     def _sample(self, epoch: int) -> Sampled:

@@ -45,8 +45,7 @@ class Failures:
             ) from self.last
 
     def take(self) -> dict[str, float]:
-        """The counts since the last call, under their logged names; nothing while all is well."""
-        counts = {"rollout/dropped_groups": len(self.dropped), "rollout/rebuilt_episodes": self.rebuilt}
-        failed = self.last is not None or self.rebuilt
+        """The counts since the last call."""
+        counts = {"dropped_groups": float(len(self.dropped)), "rebuilt_episodes": float(self.rebuilt)}
         self.dropped, self.rebuilt, self.last = [], 0, None
-        return {name: float(count) for name, count in counts.items()} if failed else {}
+        return counts

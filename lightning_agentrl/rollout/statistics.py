@@ -17,6 +17,7 @@ TOTALS = frozenset(
         "rollout/generated_tokens",
         "rollout/dropped_groups",
         "rollout/rebuilt_episodes",
+        "val/dropped_groups",
         "rollout/tokens_per_second",
         "tool/executed",
         "tool/saved",
@@ -25,6 +26,28 @@ TOTALS = frozenset(
     }
 )
 """Numbers of a rank that add up over ranks."""
+
+
+def collected(
+    trajectories: Sequence[Trajectory],
+    batch: RolloutBatch,
+    seconds: Mapping[str, float],
+    failures: Mapping[str, float],
+) -> dict[str, float]:
+    """Everything about a training collection, under its logged names.
+
+    Args:
+        trajectories: all that were rolled out.
+        batch: what is trained on.
+        seconds: by phase.
+        failures: counts of `Failures`.
+    """
+    return {
+        **summarize(trajectories, seconds["rollout"]),
+        **shaped(batch),
+        **{f"rollout/{name}": value for name, value in failures.items()},
+        **{f"time/{name}": value for name, value in seconds.items()},
+    }
 
 
 def shaped(batch: RolloutBatch) -> dict[str, float]:
@@ -96,7 +119,8 @@ def parts(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     found: defaultdict[str, list[float]] = defaultdict(list)
     for trajectory in trajectories:
         for name, value in (trajectory.reward.components if trajectory.reward else {}).items():
-            found[name].append(value)
+            if isfinite(value):
+                found[name].append(value)
     return {name: fmean(values) for name, values in sorted(found.items())}
 
 
@@ -109,9 +133,10 @@ def success_by(trajectories: Sequence[Trajectory], key: str) -> dict[str, float]
     return {value: fmean(successes) for value, successes in sorted(split.items())}
 
 
-def validation_numbers(trajectories: Sequence[Trajectory], key: str) -> dict[str, float]:
-    """Success split by a value in the tasks' meta data, and shares of stop reasons, under their logged names."""
+def validation_numbers(trajectories: Sequence[Trajectory], key: str, failures: Mapping[str, float]) -> dict[str, float]:
+    """Success split by a value in the tasks' meta data, shares of stop reasons, and more, under their logged names."""
     return {
+        "val/dropped_groups": failures["dropped_groups"],
         **{f"val/success_{key}_{value}": success for value, success in success_by(trajectories, key).items()},
         **{f"val/stop_{reason}": share for reason, share in stop_shares(trajectories).items()},
         **{f"val/part_{name}": value for name, value in parts(trajectories).items()},

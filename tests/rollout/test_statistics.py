@@ -6,12 +6,13 @@ import json
 import math
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from lightning_agentrl.rollout.statistics import over_ranks, summarize
+from lightning_agentrl.rollout.statistics import over_ranks, summarize, validation_numbers
 from lightning_agentrl.types import BranchPoint, Reward, Segment, Task, ToolCall, Trajectory, Turn
 
 
@@ -29,6 +30,14 @@ def test_a_reward_that_is_not_a_number_does_not_hide_the_others() -> None:
 
 def test_without_any_finite_reward_the_mean_is_zero() -> None:
     assert summarize([trajectory(0, math.nan)])["reward/mean"] == 0.0
+
+
+def test_each_part_of_the_verdicts_is_logged_over_those_that_have_it() -> None:
+    verdicts = [Reward(1, 1, {"exact_match": 1.0, "format": 0.0}), Reward(0, 0, {"exact_match": 0.0})]
+    rollouts = [replace(trajectory(0, 0.0), reward=verdict) for verdict in verdicts]
+    numbers = summarize(rollouts)
+    assert (numbers["reward/part_exact_match"], numbers["reward/part_format"]) == (0.5, 0.0)
+    assert validation_numbers(rollouts, "hops", {"dropped_groups": 0.0})["val/part_exact_match"] == 0.5
 
 
 def said(count: int, *calls: bool, answered: bool = False, cached: int = 0) -> Turn:
