@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 from lightning.pytorch import LightningDataModule, Trainer
@@ -18,7 +17,8 @@ from lightning_agentrl.environments.base import Environment, Split
 from lightning_agentrl.formats.base import ChatFormat
 from lightning_agentrl.rollout import checks
 from lightning_agentrl.rollout.collate import collate
-from lightning_agentrl.rollout.collector import Collection, Collector, Place
+from lightning_agentrl.rollout.collection import Collection
+from lightning_agentrl.rollout.collector import Collector, Place
 from lightning_agentrl.rollout.dynamic_sampling import DynamicSampling, Sampled, refill
 from lightning_agentrl.rollout.jobs import Job, Limits, stable_seed
 from lightning_agentrl.rollout.loader import sized_loader
@@ -31,7 +31,7 @@ from lightning_agentrl.rollout.second_wave import second_wave
 from lightning_agentrl.rollout.shaping import Overlong, Shaping, Truncated
 from lightning_agentrl.rollout.stages import check_branching, check_schedule, check_start, post_hoc, stages
 from lightning_agentrl.rollout.statistics import collected, validation_numbers
-from lightning_agentrl.types import Learner, RolloutBatch, Task, Trajectory
+from lightning_agentrl.types import Learner, RolloutBatch, Signal, Task, Trajectory
 
 
 class AgentRLDataModule(LightningDataModule):
@@ -60,7 +60,6 @@ class AgentRLDataModule(LightningDataModule):
         truncated_penalty: what a truncated rollout loses with ``truncated: penalize``; at least 0.
         overlong: soft penalty of long rollouts (DAPO); none gives none.
         answer_aliases: information gain scores every accepted answer and takes the likeliest (max), or the first alone.
-        save_rollouts_every: save every n-th collection below the log folder; 0 saves none.
         seed: of prompt order and of every request.
         top_p: only 1 is accepted, because the trainer's log-probs are over the full vocabulary.
         top_k: only 0 (off) is accepted, for the same reason.
@@ -89,7 +88,6 @@ class AgentRLDataModule(LightningDataModule):
         truncated_penalty: float | None = None,
         overlong: Overlong | None = None,
         answer_aliases: Aliases = "max",
-        save_rollouts_every: int = 0,
         seed: int = 0,
         top_p: float = 1.0,
         top_k: int = 0,
@@ -111,10 +109,10 @@ class AgentRLDataModule(LightningDataModule):
         self.dynamic_sampling = dynamic_sampling
         self.shaping = Shaping(truncated, truncated_penalty, overlong and overlong.within(limits.longest))
         self.answer_aliases: Aliases = answer_aliases
-        self.save_rollouts_every = checks.at_least(0, "save_rollouts_every", save_rollouts_every)
         self.seed = seed
         checks.check_sampling(top_p, top_k, min_p)
         self.last: dict[Split, Collection] = {}
+        self.wanted = Signal.NONE
         self._tasks: dict[Split, list[Task]] = {}
 
     # --- Lightning ----------------------------------------------------------------------------------------------
@@ -210,7 +208,7 @@ class AgentRLDataModule(LightningDataModule):
             with self.clock.phase("score"):
                 part = replace(part, batch=learner.assign(part.batch))
                 steps = cut(
-                    part.batch,
+                    prepare.trained(part.batch),
                     ppo_epochs=self.ppo_epochs,
                     minibatches=stage.steps,
                     accumulate=self._trainer.accumulate_grad_batches,
@@ -232,9 +230,6 @@ class AgentRLDataModule(LightningDataModule):
         """Keep the collection for callbacks, and log what it was like."""
         learner = self._learner
         self.last["train"] = Collection("train", epoch, learner.policy_version, done.trajectories, done.batch)
-        if self.save_rollouts_every and epoch % self.save_rollouts_every == 0 and self._trainer.is_global_zero:
-            folder = Path(self._trainer.log_dir or self._trainer.default_root_dir)
-            self.last["train"].save(folder, learner.tokenizer, self.seed)
         numbers = collected(rolled_out, done.batch, self.clock.take(), self.collector.failures.take())
         learner.record({**numbers, **metrics})
 
@@ -269,6 +264,7 @@ class AgentRLDataModule(LightningDataModule):
         return refill(self.dynamic_sampling, order.jobs(epoch), order.more(epoch), roll_out)
 
     def _preparation(self, weightless: frozenset[int]) -> Preparation:
+        wanted, self.wanted = self.wanted, Signal.NONE
         return Preparation(
             learner=self._learner,
             branching=self.branching,
@@ -280,6 +276,7 @@ class AgentRLDataModule(LightningDataModule):
             aliases=self.answer_aliases,
             several_steps=self.ppo_epochs * self.minibatches > 1,
             weightless=weightless,
+            wanted=wanted,
         )
 
     def _sync(self) -> None:

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
 
-from lightning_agentrl.rollout.collector import Collecting
+from lightning_agentrl.rollout.collection import Collecting
 
 ROWS = {
     "val/success": "success",

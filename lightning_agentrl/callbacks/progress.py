@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.status import Status
 
-from lightning_agentrl.rollout.collector import Collecting
+from lightning_agentrl.rollout.collection import Collecting
 
 TIMES = ("sync", "parity", "rollout", "score", "update")
 

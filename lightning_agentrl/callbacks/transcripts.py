@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_agentrl.environments.base import Split
-from lightning_agentrl.rollout.collector import Collecting, Collection
+from lightning_agentrl.rollout.collection import Collecting, Collection
 from lightning_agentrl.types import Trajectory
 
 if TYPE_CHECKING:

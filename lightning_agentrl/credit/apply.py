@@ -32,10 +32,18 @@ def apply_credit(
         advantages=credit.advantages.detach(),
         clip_scale=credit.clip_scale,
         loss_mask=mask,
+        offered_mask=batch.trainable,
         components=credit.components,
     )
     numbers = {**describe(credited), **credit.metrics}
     return credited, {f"credit/{key}": float(value) for key, value in numbers.items()}
+
+
+def uncredited(batch: RolloutBatch) -> RolloutBatch:
+    """The batch as it was before `apply_credit`, for another assigner to be asked."""
+    return replace(
+        batch, advantages=None, clip_scale=None, loss_mask=batch.offered_mask, offered_mask=None, components={}
+    )
 
 
 def _require(assigner: CreditAssigner, batch: RolloutBatch) -> None:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lightning_agentrl.branching.base import Branching
 from lightning_agentrl.engines.base import EngineSetup, RolloutEngine
-from lightning_agentrl.environments.base import Environment, Split
+from lightning_agentrl.environments.base import Environment
 from lightning_agentrl.formats.base import ChatFormat
-from lightning_agentrl.rollout import bundle
 from lightning_agentrl.rollout.event_loop import EventLoopThread
 from lightning_agentrl.rollout.failures import Failures
 from lightning_agentrl.rollout.jobs import Job, Limits
 from lightning_agentrl.rollout.parity import ParityCheck
 from lightning_agentrl.rollout.phases import PhaseClock
 from lightning_agentrl.rollout.sampler import Grown, Sampler
-from lightning_agentrl.types import Learner, RolloutBatch, Task, Trajectory
+from lightning_agentrl.types import Learner, Task, Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,33 +28,6 @@ LONGEST = 8
 """How many of the longest prompts are measured before a run."""
 PROBES = 3
 """How many prompts the parity check uses."""
-
-
-@dataclass(frozen=True)
-class Collection:
-    """What was rolled out, for callbacks to look at."""
-
-    split: Split
-    epoch: int
-    policy_version: int
-    trajectories: list[Trajectory]
-    batch: RolloutBatch
-
-    def save(self, folder: Path, tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
-        """Write a bundle into ``rollouts`` below a run's folder."""
-        info = {"epoch": self.epoch, "policy_version": self.policy_version, "seed": seed}
-        bundle.save(folder / "rollouts" / f"epoch-{self.epoch:04d}", self.trajectories, self.batch, tokenizer, info)
-
-
-class Collecting(Protocol):
-    """What callbacks may look at: a data module that collects."""
-
-    @property
-    def clock(self) -> PhaseClock:
-        """Tells listeners which phase a collection is in."""
-
-    last: dict[Split, Collection]
-    """What was rolled out last for each split, on this rank."""
 
 
 @dataclass(frozen=True)

@@ -61,10 +61,19 @@ class Preparation:
     """Whether a collection makes more than one optimizer step, so that the ratio has a past."""
     weightless: frozenset[int]
     """Groups that nothing is to be learned from."""
+    wanted: Signal = Signal.NONE
+    """Signals that somebody wants to look at."""
 
     def __call__(self, trajectories: Sequence[Trajectory]) -> Prepared:
         """Rows with all signals that credit, loss and branching ask for."""
         return self._prepared(trajectories, self.branching.requires)
+
+    def trained(self, batch: RolloutBatch) -> RolloutBatch:
+        """Without what is only wanted: looking at a collection must not change what is learned from it."""
+        needed = self.learner.requires | self.branching.requires
+        if self.several_steps:
+            needed |= Signal.OLD_LOGPROBS
+        return replace(batch, **dict.fromkeys((self.wanted & ~needed).field_names))  # type: ignore[arg-type]
 
     def look_again(self, prepared: Prepared) -> Prepared:
         """The rows with the opinion of a policy that has moved since."""
@@ -112,7 +121,9 @@ class Preparation:
         return _as_sampled(joined_up(parts)) if trains and new else joined_up(parts)
 
     def _prepared(self, trajectories: Sequence[Trajectory], more: Signal) -> Prepared:
-        signals = self.learner.requires | more
+        signals = self.learner.requires | self.wanted | more
+        if not self.learner.requires & Signal.ANSWER_LOGPROBS and not any(t.task.answers for t in trajectories):
+            signals &= ~Signal.ANSWER_LOGPROBS  # wanted, but these tasks have no ground truth
         if self.several_steps:
             signals |= Signal.OLD_LOGPROBS
         batch = self._rows(trajectories)

@@ -78,6 +78,8 @@ class RolloutBatch:
     clip_scale: Float[Tensor, "N T"] | None = None
     loss_mask: Bool[Tensor, "N T"] | None = None
     """What is trained. Set before credit, it says what may be: truncated or surplus rows are off."""
+    offered_mask: Bool[Tensor, "N T"] | None = None
+    """What credit could choose from: the ``loss_mask`` as it was before."""
     components: Mapping[str, Float[Tensor, "N K"]] = field(default_factory=dict)
     loss_weights: Float[Tensor, "N T"] | None = None
 
@@ -127,7 +129,7 @@ class RolloutBatch:
 
 TOKEN_FIELDS = frozenset(
     "input_ids attention_mask action_mask turn_ids sampling_logprobs old_logprobs current_logprobs ref_logprobs "
-    "entropies sampling_entropies advantages clip_scale loss_mask loss_weights".split()
+    "entropies sampling_entropies advantages clip_scale loss_mask offered_mask loss_weights".split()
 )
 """The fields of `RolloutBatch` whose second dimension is T."""
 

@@ -39,7 +39,7 @@ def agentrl(folder: Path, *arguments: str, timeout: float = 600) -> str:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("run")
-    return folder, agentrl(folder, "quickstart", *SMALL, "--trainer.max_epochs", "2", "--data.save_rollouts_every", "1")
+    return folder, agentrl(folder, "quickstart", *SMALL, "--trainer.max_epochs", "2", "--bundles.every_n_epochs", "1")
 
 
 def scalars(folder: Path) -> EventAccumulator:
@@ -76,7 +76,7 @@ def test_a_run_leaves_transcripts_rollouts_settings_and_checkpoints(run: tuple[P
     assert (folder / "config.yaml").is_file()
     assert "model/credit: GRPO" in (folder / "hparams.yaml").read_text()
     assert (folder / "checkpoints" / "last.ckpt").is_file()
-    _, batch, _ = bundle.load(folder / "rollouts" / "epoch-0001")
+    batch = bundle.load(folder / "rollouts" / "epoch-0001").batch
     assert len(batch) == 16
 
 
@@ -103,7 +103,7 @@ def test_information_gain_is_scored_on_real_rollouts_and_telescopes(run: tuple[P
         "-c",
         "quickstart",
         *SMALL,
-        "--data.save_rollouts_every",
+        "--bundles.every_n_epochs",
         "1",
     ]
     said = agentrl(folder, "fit", *options, "--trainer.max_epochs", "1", "--trainer.logger.init_args.version", "7")
@@ -111,7 +111,7 @@ def test_information_gain_is_scored_on_real_rollouts_and_telescopes(run: tuple[P
     folder = folder / "runs" / "agentrl" / "version_7"
     names = set(scalars(folder).Tags()["scalars"])
     assert {"credit/missing_gains", "credit/alpha_token_mean", "credit/hidden_bonus_turn_1"} <= names
-    _, batch, _ = bundle.load(folder / "rollouts" / "epoch-0000")
+    batch = bundle.load(folder / "rollouts" / "epoch-0000").batch
     assert batch.answer_logprobs is not None
     known = batch.answer_logprobs.isfinite()
     assert torch.equal(known, batch.turn_ends >= 0)
@@ -123,14 +123,15 @@ def test_information_gain_is_scored_on_real_rollouts_and_telescopes(run: tuple[P
 @pytest.mark.parametrize("name", ["arpo", "appo"])
 def test_branches_start_from_the_prefix_cache_and_spend_the_budget(name: str, run: tuple[Path, str]) -> None:
     """On the policy that the first run warm-started: exactly M leaves, forks token for token, prefixes cached."""
-    options = ["-c", "base", "-c", f"algorithm/{name}", "-c", "quickstart", *SMALL, "--data.save_rollouts_every", "1"]
+    options = ["-c", "base", "-c", f"algorithm/{name}", "-c", "quickstart", *SMALL, "--bundles.every_n_epochs", "1"]
     options += ["--data.minibatches", "2", "--trainer.max_epochs", "1", "--trainer.logger.init_args.version", name]
     if name == "appo":  # in a second wave of the same weights: after a step, nothing of the cache is true any more
         options += ["--data.branching.source", "entropy"]
     agentrl(run[0], "fit", *options)
     folder = run[0] / "runs" / "agentrl" / name
     assert {"branch/share", "tool/saved"} <= set(scalars(folder).Tags()["scalars"])
-    records, batch, _ = bundle.load(folder / "rollouts" / "epoch-0000")
+    saved = bundle.load(folder / "rollouts" / "epoch-0000")
+    records, batch = saved.records, saved.batch
     assert batch.group_ids.bincount(minlength=4).tolist() == [4] * 4
     assert len(set(batch.trajectory_ids.tolist())) == 16
     assert batch.parent_ids is not None
