@@ -19,6 +19,7 @@ from lightning_agentrl.rollout import checks
 from lightning_agentrl.rollout.collate import collate
 from lightning_agentrl.rollout.collection import Collection
 from lightning_agentrl.rollout.collector import Collector, Place
+from lightning_agentrl.rollout.critical_path import waited
 from lightning_agentrl.rollout.dynamic_sampling import DynamicSampling, Sampled, refill
 from lightning_agentrl.rollout.jobs import Job, Limits, stable_seed
 from lightning_agentrl.rollout.loader import sized_loader
@@ -229,26 +230,27 @@ class AgentRLDataModule(LightningDataModule):
     ) -> None:
         """Keep the collection for callbacks, and log what it was like."""
         learner = self._learner
-        self.last["train"] = Collection("train", epoch, learner.policy_version, done.trajectories, done.batch)
+        paths = self.collector.take_paths()
+        self.last["train"] = Collection("train", epoch, learner.policy_version, done.trajectories, done.batch, paths)
         numbers = collected(rolled_out, done.batch, self.clock.take(), self.collector.failures.take())
-        learner.record({**numbers, **metrics})
+        learner.record({**numbers, **waited(paths), **metrics})
 
     def _validate(self) -> Iterator[RolloutBatch]:
         trainer, learner = self._trainer, self._learner
         mine = list(enumerate(self._tasks["validation"]))[trainer.global_rank :: trainer.world_size]
         jobs = [Job(task, group, self.validation_samples) for group, task in mine]
         settings = {"temperature": self.validation_temperature, "seed": self.seed, "epoch": -1, "branch": False}
-        with self.clock.apart():  # it may come in the middle of a collection
+        with self.collector.apart():  # it may come in the middle of a collection
             self._sync()
             trajectories = self.collector.roll_out(jobs, learner, **settings)  # type: ignore[arg-type]
+            self.collector.failures.check(trajectories)
             seconds = sum(self.clock.take().values())
+            failures, paths = self.collector.failures.take(), self.collector.paths
         self.collector.rest()
-        self.collector.failures.check(trajectories)
         batch = collate(trajectories, int(learner.tokenizer.pad_token_id or 0))
         self.last["validation"] = Collection(
-            "validation", trainer.current_epoch, learner.policy_version, trajectories, batch
+            "validation", trainer.current_epoch, learner.policy_version, trajectories, batch, paths
         )
-        failures = self.collector.failures.take()
         learner.record({**validation_numbers(trajectories, self.success_by, failures), "val/seconds": seconds})
         yield batch
 

@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,10 @@ def save(folder: Path, collection: Collection, tokenizer: PreTrainedTokenizerBas
         "split": collection.split,
         "epoch": collection.epoch,
         "policy_version": collection.policy_version,
+        "critical_paths": [
+            {"trajectory": path.trajectory.id, "waits": [asdict(wait) for wait in path.waits], "saved": path.saved}
+            for path in collection.paths
+        ],
         **info,
     }
     part = folder / f"{META}.part"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from lightning_agentrl.environments.base import Split
+from lightning_agentrl.rollout.critical_path import CriticalPath
 from lightning_agentrl.rollout.phases import PhaseClock
 from lightning_agentrl.types import RolloutBatch, Signal, Trajectory
 
@@ -20,6 +22,8 @@ class Collection:
     trajectories: list[Trajectory]
     batch: RolloutBatch
     """With every signal and credit that it was given; rows in the order of the trajectories."""
+    paths: Sequence[CriticalPath] = ()
+    """What each wave waited for."""
 
 
 class Collecting(Protocol):

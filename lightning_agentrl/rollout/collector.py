@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from lightning_agentrl.branching.base import Branching
 from lightning_agentrl.engines.base import EngineSetup, RolloutEngine
 from lightning_agentrl.environments.base import Environment
 from lightning_agentrl.formats.base import ChatFormat
+from lightning_agentrl.rollout.critical_path import CriticalPath, critical_path
 from lightning_agentrl.rollout.event_loop import EventLoopThread
 from lightning_agentrl.rollout.failures import Failures
 from lightning_agentrl.rollout.jobs import Job, Limits
@@ -58,6 +60,8 @@ class Collector:
         self.parity_tolerance = parity_tolerance
         self.clock = PhaseClock()
         self.failures = Failures()
+        self.paths: list[CriticalPath] = []
+        """What each wave since they were last taken waited for."""
         self._loop = EventLoopThread()
         self._sampler: Sampler | None = None
         self._probes: list[tuple[int, ...]] = []
@@ -107,8 +111,7 @@ class Collector:
         assert self._sampler is not None, "prepare comes first"
         total = sum(job.samples for job in jobs)
         options = self._options(learner, temperature, seed, epoch, total)
-        with self.clock.phase("rollout"):
-            return self._loop.run(self._sampler.collect(jobs, branch=branch, **options))
+        return self._wave(self._sampler.collect(jobs, branch=branch, **options))
 
     def extend(
         self, grown: Sequence[Grown], learner: Learner, *, temperature: float, seed: int, epoch: int
@@ -117,8 +120,18 @@ class Collector:
         assert self._sampler is not None, "prepare comes first"
         total = sum(prompt.missing for prompt in grown)
         options = self._options(learner, temperature, seed, epoch, total)
-        with self.clock.phase("rollout"):
-            return self._loop.run(self._sampler.extend(grown, **options))
+        return self._wave(self._sampler.extend(grown, **options))
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """A block that keeps its own account of seconds, failures and waits, and leaves the others as they were."""
+        before = self.failures, self.paths
+        self.failures, self.paths = Failures(), []
+        try:
+            with self.clock.apart():
+                yield
+        finally:
+            self.failures, self.paths = before
 
     def wake(self) -> None:
         """Go on with the weights of the last `sync`."""
@@ -134,6 +147,21 @@ class Collector:
         self._loop.close()
         self.engine.close()
         self.environment.close()
+
+    def _wave(self, sampling: Coroutine[Any, Any, list[Trajectory]]) -> list[Trajectory]:
+        started = time.perf_counter()
+        with self.clock.phase("rollout"):
+            trajectories = self._loop.run(sampling)
+        path = critical_path(trajectories, started)
+        if path is not None:
+            self.paths.append(path)
+            self.clock.tell("rollout", str(path))
+        return trajectories
+
+    def take_paths(self) -> list[CriticalPath]:
+        """What the waves since the last call waited for."""
+        paths, self.paths = self.paths, []
+        return paths
 
     def _options(self, learner: Learner, temperature: float, seed: int, epoch: int, total: int) -> dict[str, Any]:
         """Of a wave of ``total`` trajectories."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,7 +10,7 @@ from lightning_agentrl.engines.base import Completion
 from lightning_agentrl.environments.base import Episode, Observation, Unforkable
 from lightning_agentrl.rollout.jobs import Limits, stable_seed
 from lightning_agentrl.rollout.wave import Wave
-from lightning_agentrl.types import BranchPoint, Segment, StopReason, Trajectory, Turn
+from lightning_agentrl.types import BranchPoint, Segment, StopReason, Timing, Trajectory, Turn
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Leaf:
         number = len(self.trajectory.turns)
         room = sampler.limits.max_model_len - len(self.tokens)
         seed = stable_seed(*wave.seeds, self.trajectory.task.id, self.trajectory.sample, number)
+        asked = time.perf_counter()
         completion = await sampler.engine.generate(
             [*self.tokens, *said.token_ids],
             sampler.params(room, len(said), wave.temperature, seed, wave.branching.top_logprobs),
@@ -51,6 +53,7 @@ class Leaf:
             stop=stop,
             policy_version=wave.policy_version,
             cached_tokens=completion.cached_tokens,
+            timing=Timing(asked, spoken := time.perf_counter(), spoken),
         )
         self.said = None
 
@@ -66,6 +69,8 @@ class Leaf:
             heard = await self.episode.step(action)
             turn = replace(turn, tool_calls=heard.tool_calls, reward=heard.reward, penalty=heard.penalty)
             ids = () if heard.done else wave.sampler.observe(heard)
+        if turn.timing is not None:
+            turn = replace(turn, timing=replace(turn.timing, heard=time.perf_counter()))
         self.turn = None  # a failed environment leaves it to be answered again
         stop = _stop(turn, heard, len(self.tokens) + len(turn.action) + len(ids), len(self.trajectory.turns), limits)
         if stop is not None:

@@ -62,9 +62,17 @@ def _turn(turn: Turn, pieces: Pieces) -> dict[str, Any]:
         "reward": _number(turn.reward),
         "penalty": _number(turn.penalty),
         "stop": str(turn.stop),
+        "seconds": _seconds(turn),
         "policy_version": turn.policy_version,
         "cached_tokens": turn.cached_tokens,
     }
+
+
+def _seconds(turn: Turn) -> dict[str, float] | None:
+    """How long the policy and its environment took."""
+    if turn.timing is None:
+        return None
+    return {"decode": turn.timing.said - turn.timing.asked, "environment": turn.timing.heard - turn.timing.said}
 
 
 def _number(value: Any) -> float | None:

@@ -56,6 +56,7 @@ class Sampler:
         self.limits = limits
         self._schemas = [schema(tool) for tool in environment.tools]
         self._stop = chat_format.stop_token_ids(tokenizer)
+        self._stop_strings = chat_format.stop_strings(tokenizer)
 
     def prompt(self, task: Task) -> Segment:
         """The task's prompt in tokens.
@@ -124,6 +125,7 @@ class Sampler:
             stop_token_ids=self._stop,
             seed=seed if temperature > 0 else None,
             top_logprobs=top_logprobs,
+            stop_strings=self._stop_strings,
         )
 
     def parse(self, token_ids: Sequence[int]) -> Action:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -212,7 +213,7 @@ class Tree:
 
     async def _conclude(self, leaf: Leaf) -> None:
         verdict = await twice(partial(leaf.episode.reward, leaf.trajectory))
-        trajectory = replace(leaf.trajectory, reward=verdict)
+        trajectory = replace(leaf.trajectory, reward=verdict, judged=time.perf_counter())
         self._finished.append(trajectory)
         self._episodes = [episode for episode in self._episodes if episode is not leaf.episode]
         await _close(leaf.episode)

@@ -13,6 +13,7 @@ from lightning_agentrl.types.host import (
     Segment,
     StopReason,
     Task,
+    Timing,
     Trajectory,
     Turn,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Signal",
     "StopReason",
     "Task",
+    "Timing",
     "ToolCall",
     "Trajectory",
     "Turn",

@@ -67,6 +67,18 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """When the parts of a turn were over, in seconds of one clock."""
+
+    asked: float
+    """The engine was asked for the action."""
+    said: float
+    """The action was there."""
+    heard: float
+    """The environment had answered."""
+
+
+@dataclass(frozen=True)
 class Turn:
     """What the policy said and what the environment answered."""
 
@@ -87,6 +99,8 @@ class Turn:
     """The final answer, if the action holds one."""
     results: tuple[str, ...] = ()
     """The texts of the observation."""
+    timing: Timing | None = field(default=None, compare=False)
+    """None where nobody looked at the clock."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +140,8 @@ class Trajectory:
     reward: Reward | None = None
     stop: StopReason = StopReason.FINISHED
     origin: BranchPoint | None = None
+    judged: float | None = field(default=None, compare=False)
+    """When the verdict was there, in seconds of the clock of the turns' timing."""
 
     @property
     def segments(self) -> Iterator[Segment]:
