@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import itertools
+import json
 import logging
 import os
 import pkgutil
@@ -22,11 +24,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from transformers.utils.logging import disable_progress_bar
 
 from lightning_agentrl import branching, credit, engines, environments, formats, losses, rewards, tools
-from lightning_agentrl.callbacks import BeforeAfter, Bundles, PhaseProgress, RunSettings, Transcripts
+from lightning_agentrl.callbacks import BeforeAfter, Bundles, CreditFigures, PhaseProgress, RunSettings, Transcripts
 from lightning_agentrl.config_files import config_names, expand, find_config
 from lightning_agentrl.credit.base import CreditAssigner
 from lightning_agentrl.datamodule import AgentRLDataModule
 from lightning_agentrl.environments.make_data import make_data
+from lightning_agentrl.inspector.recredit import recredit
 from lightning_agentrl.losses.base import PolicyLoss
 from lightning_agentrl.module import AgentRLModule
 from lightning_agentrl.recipes import notice
@@ -39,6 +42,7 @@ for _package in (branching, credit, engines, environments, formats, losses, rewa
         importlib.import_module(f"{_package.__name__}.{_module.name}")
 
 TINY = "tiny"
+COMMANDS = ("quickstart", "make-data", "warmstart", "fit", "validate", "recredit")
 say = rank_zero_only(logging.getLogger(__name__).info)
 USAGE = """usage: agentrl COMMAND [options]
 
@@ -47,6 +51,7 @@ USAGE = """usage: agentrl COMMAND [options]
   warmstart -c …      build and warm-start the tiny policy that `model.policy: tiny` stands for
   fit       -c …      train
   validate  -c …      roll out the validation tasks
+  recredit RUN …      ask other credit assigners about saved rollouts (--credit A2TGPO --vs GRPO IGPO)
 
 -c takes a file or the name of a shipped configuration; several are laid over one another:
   agentrl fit -c base -c environment/made_up_world -c algorithm/grpo
@@ -101,6 +106,7 @@ class AgentRLCLI(LightningCLI):
         parser.add_lightning_class_args(Transcripts, "transcripts")
         parser.add_lightning_class_args(BeforeAfter, "before_after")
         parser.add_lightning_class_args(Bundles, "bundles")
+        parser.add_lightning_class_args(CreditFigures, "credit_figures")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "latest")
         parser.set_defaults(
@@ -182,13 +188,24 @@ def _run(command: str, rest: list[str]) -> None:
         print(auto_cli(make_data, args=rest, as_positional=False))  # noqa: T201
     elif command == "warmstart":
         print(AgentRLCLI(rest, run=False).warm_start())  # noqa: T201
+    elif command == "recredit":
+        auto_cli(recredit, args=_several(rest, "--vs"))
     elif command == "quickstart":
         AgentRLCLI(["fit", "-c", "base", "-c", "environment/made_up_world", "-c", "quickstart", *rest])
     elif command in AgentRLCLI.subcommands():
         AgentRLCLI([command, *rest])
     else:
-        near = difflib.get_close_matches(command, ["quickstart", "make-data", "warmstart", "fit", "validate"], n=1)
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
         raise ValueError(f"no command {command!r}{f'; did you mean {near[0]}?' if near else '; see agentrl --help'}")
+
+
+def _several(arguments: Sequence[str], option: str) -> list[str]:
+    """The words behind an option as one list, as in ``--vs GRPO IGPO``."""
+    if option not in arguments:
+        return list(arguments)
+    start = arguments.index(option) + 1
+    words = list(itertools.takewhile(lambda word: not word.startswith("--"), arguments[start:]))
+    return [*arguments[:start], json.dumps(words), *arguments[start + len(words) :]]
 
 
 class _Stdout(logging.StreamHandler[TextIO]):

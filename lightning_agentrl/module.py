@@ -114,7 +114,7 @@ class AgentRLModule(LightningModule):
     @property
     def policy_dtype(self) -> torch.dtype:
         """What the policy computes in: autocast's type under mixed precision, else that of its weights."""
-        return MIXED.get(str(self.trainer.precision)) or next(self._network.parameters()).dtype
+        return MIXED.get(str(self.trainer.precision)) or next(self.network.parameters()).dtype
 
     @property
     def temperature(self) -> float:
@@ -148,7 +148,7 @@ class AgentRLModule(LightningModule):
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Names and tensors of the policy's state, both halves of tied embeddings included."""
-        for name, tensor in self._network.state_dict().items():
+        for name, tensor in self.network.state_dict().items():
             yield name, tensor.detach()
 
     def score(self, batch: RolloutBatch, signals: Signal, temperature: float | None = None) -> RolloutBatch:
@@ -158,8 +158,8 @@ class AgentRLModule(LightningModule):
             filled = fill(
                 batch.to(self.device),
                 signals,
-                self._network,
-                lambda: self._reference,
+                self.network,
+                lambda: self.reference,
                 temperature=temperature or self.temperature,
                 max_tokens=self.max_tokens,
             )
@@ -198,7 +198,7 @@ class AgentRLModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over the policy's trainable parameters."""
-        optimizer = self._optimizer([p for p in self._network.parameters() if p.requires_grad])
+        optimizer = self._optimizer([p for p in self.network.parameters() if p.requires_grad])
         if self._lr_scheduler is None:
             return optimizer
         scheduler = self._lr_scheduler(optimizer)
@@ -225,7 +225,7 @@ class AgentRLModule(LightningModule):
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> Tensor:
         """Σ token loss · weight, scaled so that Lightning's own averaging gives exactly the sum."""
-        logprobs, _, _, load = score(self._network, batch, temperature=self.temperature, max_tokens=self.max_tokens)
+        logprobs, _, _, load = score(self.network, batch, temperature=self.temperature, max_tokens=self.max_tokens)
         token_losses, metrics = self.objective(logprobs, batch)
         assert batch.loss_weights is not None
         loss = (token_losses * batch.loss_weights).sum() + logprobs.sum() * 0
@@ -246,9 +246,8 @@ class AgentRLModule(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient's norm before clipping."""
-        grads = [p.grad for p in self._network.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(grads)
-        self._log_epoch("policy/grad_norm", norm)
+        grads = [p.grad for p in self.network.parameters() if p.grad is not None]
+        self._log_epoch("policy/grad_norm", torch.nn.utils.get_total_norm(grads))
 
     def validation_step(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Success is an outcome of 1, the most an environment gives."""
@@ -273,13 +272,14 @@ class AgentRLModule(LightningModule):
     # --- helpers ------------------------------------------------------------------------------------------------
 
     @property
-    def _network(self) -> PreTrainedModel:
+    def network(self) -> PreTrainedModel:
+        """The policy, once it is loaded."""
         if self.policy is None:
             raise RuntimeError("The policy is not loaded yet; Lightning loads it in configure_model.")
         return self.policy
 
     @cached_property
-    def _reference(self) -> PreTrainedModel:
+    def reference(self) -> PreTrainedModel:
         """The policy as the run started from it; no submodule, so that neither optimizer nor checkpoint holds it."""
         reference = load_policy(self.policy_source, self.policy_config, self.dtype_name).requires_grad_(False)
         reference.to(self.device)  # type: ignore[arg-type]

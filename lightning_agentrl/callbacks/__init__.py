@@ -2,8 +2,9 @@
 
 from lightning_agentrl.callbacks.before_after import BeforeAfter
 from lightning_agentrl.callbacks.bundles import Bundles
+from lightning_agentrl.callbacks.credit_figures import CreditFigures
 from lightning_agentrl.callbacks.progress import PhaseProgress
 from lightning_agentrl.callbacks.run_settings import RunSettings
 from lightning_agentrl.callbacks.transcripts import Transcripts
 
-__all__ = ["BeforeAfter", "Bundles", "PhaseProgress", "RunSettings", "Transcripts"]
+__all__ = ["BeforeAfter", "Bundles", "CreditFigures", "PhaseProgress", "RunSettings", "Transcripts"]

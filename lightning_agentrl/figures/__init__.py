@@ -1,0 +1,1 @@
+"""Drawings of credit: plain data in, a matplotlib figure out."""
