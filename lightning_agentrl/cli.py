@@ -30,6 +30,7 @@ from lightning_agentrl.credit.base import CreditAssigner
 from lightning_agentrl.datamodule import AgentRLDataModule
 from lightning_agentrl.environments.make_data import make_data
 from lightning_agentrl.inspector.recredit import recredit
+from lightning_agentrl.inspector.view import view
 from lightning_agentrl.losses.base import PolicyLoss
 from lightning_agentrl.module import AgentRLModule
 from lightning_agentrl.recipes import notice
@@ -42,7 +43,7 @@ for _package in (branching, credit, engines, environments, formats, losses, rewa
         importlib.import_module(f"{_package.__name__}.{_module.name}")
 
 TINY = "tiny"
-COMMANDS = ("quickstart", "make-data", "warmstart", "fit", "validate", "recredit")
+COMMANDS = ("quickstart", "make-data", "warmstart", "fit", "validate", "recredit", "view")
 say = rank_zero_only(logging.getLogger(__name__).info)
 USAGE = """usage: agentrl COMMAND [options]
 
@@ -52,6 +53,7 @@ USAGE = """usage: agentrl COMMAND [options]
   fit       -c …      train
   validate  -c …      roll out the validation tasks
   recredit RUN …      ask other credit assigners about saved rollouts (--credit A2TGPO --vs GRPO IGPO)
+  view RUN …          saved rollouts as one HTML page: every turn, tool call and its credit
 
 -c takes a file or the name of a shipped configuration; several are laid over one another:
   agentrl fit -c base -c environment/made_up_world -c algorithm/grpo
@@ -190,6 +192,8 @@ def _run(command: str, rest: list[str]) -> None:
         print(AgentRLCLI(rest, run=False).warm_start())  # noqa: T201
     elif command == "recredit":
         auto_cli(recredit, args=_several(rest, "--vs"))
+    elif command == "view":
+        print(auto_cli(view, args=_several(rest, "--vs")))  # noqa: T201
     elif command == "quickstart":
         AgentRLCLI(["fit", "-c", "base", "-c", "environment/made_up_world", "-c", "quickstart", *rest])
     elif command in AgentRLCLI.subcommands():

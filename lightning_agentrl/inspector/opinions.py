@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_agentrl.credit.apply import apply_credit, uncredited
 from lightning_agentrl.credit.base import CreditAssigner
-from lightning_agentrl.credit.diagnostics import correlation
+from lightning_agentrl.credit.diagnostics import correlation, describe
 from lightning_agentrl.ops import turn_mean, turn_sum
 from lightning_agentrl.types import RolloutBatch, Signal
 
@@ -22,7 +22,6 @@ class Opinion:
     """One assigner's credit for a batch."""
 
     label: str
-    assigner: CreditAssigner
     batch: RolloutBatch
     """With advantages, loss mask and components."""
     numbers: dict[str, float]
@@ -94,8 +93,13 @@ def ask(batch: RolloutBatch, assigners: Sequence[CreditAssigner]) -> list[Opinio
     for label, assigner in zip(labels(assigners), assigners, strict=True):
         credited, numbers = apply_credit(assigner, offered)
         shorter = {name.removeprefix("credit/"): value for name, value in numbers.items()}
-        opinions.append(Opinion(label, assigner, credited, shorter))
+        opinions.append(Opinion(label, credited, shorter))
     return opinions
+
+
+def saved_opinion(batch: RolloutBatch, label: str) -> Opinion:
+    """The credit that rollouts were trained with and saved with."""
+    return Opinion(label, batch, {name: float(value) for name, value in describe(batch).items()})
 
 
 def labels(assigners: Sequence[CreditAssigner]) -> list[str]:
