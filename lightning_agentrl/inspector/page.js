@@ -170,7 +170,10 @@ function branches(family, here) {
   const place = new Map(order.map((rollout, row) => [rollout.id, row]));
   const limbs = order.map((rollout) => {
     const y = place.get(rollout.id) * step + 12, from = Math.max(rollout.inherited, rollout.start);
-    const parts = [drawn("line", { x1: x(from), x2: x(rollout.end), y1: y, y2: y, stroke: "#bbb" })];
+    const parts = [
+      drawn("line", { x1: x(from), x2: x(rollout.end), y1: y, y2: y, stroke: "#bbb" }),
+      drawn("rect", { x: x(from), y: y - step / 2, width: x(rollout.end) - x(from) + 40, height: step, fill: "transparent", stroke: "none" }),
+    ];
     if (place.has(rollout.parent)) {
       const top = place.get(rollout.parent) * step + 12;
       parts.push(drawn("line", { x1: x(from), x2: x(from), y1: top, y2: y, stroke: "#666" }), drawn("circle", { cx: x(from), cy: top, r: 2.5, fill: "#666" }));

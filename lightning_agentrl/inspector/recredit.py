@@ -52,9 +52,9 @@ def recredit(
     write_csv(folder / "turns.csv", saved.records, opinions)
     save(compare(saved.records, opinions), folder / "comparison.png")
     console = Console(highlight=False)
-    console.print(f"{len(saved.records)} rollouts of epoch {saved.meta['epoch']}, {saved.folder}")
+    console.print(f"{len(saved.records)} rollouts of epoch {saved.meta['epoch']}, {saved.folder}", soft_wrap=True)
     console.print(summary(opinions), comparison(pairs, cosines), examples(saved.records, opinions, show))
-    console.print(f"Every turn: {folder / 'turns.csv'}, drawn: {folder / 'comparison.png'}")
+    console.print(f"Every turn: {folder / 'turns.csv'}, drawn: {folder / 'comparison.png'}", soft_wrap=True)
 
 
 def chosen(run: Path, epoch: int | None) -> Bundle:

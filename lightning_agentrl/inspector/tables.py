@@ -56,7 +56,7 @@ def write_csv(path: Path, records: Sequence[Mapping[str, Any]], opinions: Sequen
 def summary(opinions: Sequence[Opinion]) -> Table:
     """One line per assigner."""
     table = Table(title="Credit, over trained tokens", title_justify="left")
-    for column in ("assigner", *SUMMARY, "drift per turn", "by turn"):
+    for column in ("assigner", *SUMMARY, "drift", "by turn"):
         table.add_column(column, justify="left" if column in ("assigner", "by turn") else "right")
     for opinion in opinions:
         numbers = [_number(opinion.numbers[name]) for name in SUMMARY.values()]
