@@ -23,7 +23,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.w
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)")
 OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --remote-debugging-port=0"
+    "--disable-component-update --disable-sync --hide-scrollbars --window-size=1400,900 --remote-debugging-port=0"
 )
 
 
@@ -53,8 +53,10 @@ class Page:
         return result["result"].get("value")
 
     async def until(self, expression: str) -> Any:
-        """The value of an expression once it is true."""
+        """The value of an expression once it is true, within half a minute."""
+        deadline = time.monotonic() + 30
         while not (value := await self.value(expression)):
+            assert time.monotonic() < deadline, f"{expression} stays {value!r}"
             await asyncio.sleep(0.02)
         return value
 
