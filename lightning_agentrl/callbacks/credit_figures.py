@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import time
+import warnings
 from typing import cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -61,9 +62,11 @@ class CreditFigures(Callback):
             return
         started = time.perf_counter()
         collection = cast(Collecting, trainer.datamodule).last["train"]  # type: ignore[attr-defined]
-        for name, figure in drawings(collection, cast(Learner, pl_module).tokenizer, self.prompts):
-            for board in boards:
-                board.experiment.add_figure(name, figure, trainer.global_step, close=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn, which says so well enough
+            for name, figure in drawings(collection, cast(Learner, pl_module).tokenizer, self.prompts):
+                for board in boards:
+                    board.experiment.add_figure(name, figure, trainer.global_step, close=False)
         took = time.perf_counter() - started
         self.spent, self._dearest, self._due = self.spent + took, max(took, self._dearest), False
         share = self.spent / max(time.perf_counter() - self._began, 1e-9)
