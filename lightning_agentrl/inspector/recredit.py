@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -50,11 +51,16 @@ def recredit(
     folder = out or saved.folder / "recredit"
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "turns.csv", saved.records, opinions)
-    save(compare(saved.records, opinions), folder / "comparison.png")
+    written = [folder / "turns.csv"]
+    if importlib.util.find_spec("matplotlib") is None:
+        log.info("Without matplotlib there is no picture: pip install lightning-agentrl[viz].")
+    else:
+        written.append(folder / "comparison.png")
+        save(compare(saved.records, opinions), written[-1])
     console = Console(highlight=False)
     console.print(f"{len(saved.records)} rollouts of epoch {saved.meta['epoch']}, {saved.folder}", soft_wrap=True)
     console.print(summary(opinions), comparison(pairs, cosines), examples(saved.records, opinions, show))
-    console.print(f"Every turn: {folder / 'turns.csv'}, drawn: {folder / 'comparison.png'}", soft_wrap=True)
+    console.print(f"Every turn: {' and '.join(map(str, written))}", soft_wrap=True)
 
 
 def chosen(run: Path, epoch: int | None) -> Bundle:

@@ -7,14 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-
-class InfrastructureError(RuntimeError):
-    """The machinery behind a tool or an environment failed, through no fault of the policy.
-
-    Never shown to the policy: the call is tried again, then the state is rebuilt in a fresh episode, and if that fails
-    too the whole group is dropped and counted. Learning from half a group, or from an error that the policy did not
-    cause, would bias it.
-    """
+from lightning_agentrl.types import InfrastructureError as InfrastructureError
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ P prompts, V vocabulary, A answer aliases, L probe tokens. Column *t* of every [
 
 from lightning_agentrl.types.batch import TOKEN_FIELDS, Credit, Metrics, RolloutBatch, Signal
 from lightning_agentrl.types.calls import Action, CallError, ParsedCall, ToolCall
+from lightning_agentrl.types.errors import InfrastructureError
 from lightning_agentrl.types.host import (
     BranchPoint,
     Reward,
@@ -25,6 +26,7 @@ __all__ = [
     "BranchPoint",
     "CallError",
     "Credit",
+    "InfrastructureError",
     "Learner",
     "Metrics",
     "ParsedCall",
