@@ -31,7 +31,7 @@ from lightning_agentrl.rollout.prompts import PromptOrder
 from lightning_agentrl.rollout.second_wave import second_wave
 from lightning_agentrl.rollout.shaping import Overlong, Shaping, Truncated
 from lightning_agentrl.rollout.stages import check_branching, check_schedule, check_start, post_hoc, stages
-from lightning_agentrl.rollout.statistics import collected, validation_numbers
+from lightning_agentrl.rollout.statistics import collected, validated
 from lightning_agentrl.types import Learner, RolloutBatch, Signal, Task, Trajectory
 
 
@@ -232,7 +232,8 @@ class AgentRLDataModule(LightningDataModule):
         learner = self._learner
         paths = self.collector.take_paths()
         self.last["train"] = Collection("train", epoch, learner.policy_version, done.trajectories, done.batch, paths)
-        numbers = collected(rolled_out, done.batch, self.clock.take(), self.collector.failures.take())
+        seconds, failures = self.clock.take(), self.collector.failures.take()
+        numbers = collected(rolled_out, done.batch, seconds, failures, self._trainer.strategy.root_device)
         learner.record({**numbers, **waited(paths), **metrics})
 
     def _validate(self) -> Iterator[RolloutBatch]:
@@ -251,7 +252,7 @@ class AgentRLDataModule(LightningDataModule):
         self.last["validation"] = Collection(
             "validation", trainer.current_epoch, learner.policy_version, trajectories, batch, paths
         )
-        learner.record({**validation_numbers(trajectories, self.success_by, failures), "val/seconds": seconds})
+        learner.record(validated(trajectories, self.success_by, failures, seconds, trainer.strategy.root_device))
         yield batch
 
     def _sample(self, epoch: int) -> Sampled:

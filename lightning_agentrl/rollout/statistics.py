@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
-from statistics import fmean, pstdev
+from statistics import fmean
 
 import torch
 from torch import Tensor
+from torchmetrics import MetricCollection
 
+from lightning_agentrl.metrics import (
+    CreditStatistics,
+    EngineMismatch,
+    GroupStd,
+    MajorityAtK,
+    PassAtK,
+    PassHatK,
+    StopReasons,
+    SuccessBy,
+    ToolSuccess,
+    Truncation,
+    Turns,
+    VerdictParts,
+    Verdicts,
+    ZeroVarianceShare,
+)
 from lightning_agentrl.types import RolloutBatch, Trajectory
 
 TOTALS = frozenset(
     {
-        "rollout/generated_tokens",
         "rollout/dropped_groups",
         "rollout/rebuilt_episodes",
         "val/dropped_groups",
         "rollout/tokens_per_second",
-        "tool/executed",
-        "tool/saved",
         *(f"credit/{name}" for name in ("invalid_rewards", "lone_rollouts", "empty_actions", "missing_gains")),
         "credit/invalid_entropies",
     }
@@ -33,21 +45,76 @@ def collected(
     batch: RolloutBatch,
     seconds: Mapping[str, float],
     failures: Mapping[str, float],
+    device: torch.device,
 ) -> dict[str, float]:
-    """Everything about a training collection, under its logged names.
+    """Everything about a training collection, under its logged names. Every rank calls this.
 
     Args:
         trajectories: all that were rolled out.
         batch: what is trained on.
         seconds: by phase.
         failures: counts of `Failures`.
+        device: of this rank, where numbers are exchanged.
     """
+    rolled_out = [
+        Verdicts(),
+        VerdictParts(),
+        GroupStd(),
+        ZeroVarianceShare(),
+        Turns(),
+        Truncation(),
+        StopReasons(),
+        ToolSuccess(),
+    ]
+    scored = batch.old_logprobs is not None or batch.current_logprobs is not None
+    trained = [CreditStatistics(), *([EngineMismatch()] if scored else [])]
     return {
-        **summarize(trajectories, seconds["rollout"]),
+        **_measured(MetricCollection(rolled_out), trajectories, device),
+        **_measured(MetricCollection(trained), batch, device),
+        **local(trajectories, seconds["rollout"]),
         **shaped(batch),
         **{f"rollout/{name}": value for name, value in failures.items()},
         **{f"time/{name}": value for name, value in seconds.items()},
     }
+
+
+def validated(
+    trajectories: Sequence[Trajectory],
+    success_by: str,
+    failures: Mapping[str, float],
+    seconds: float,
+    device: torch.device,
+) -> dict[str, float]:
+    """Everything about validation rollouts, under its logged names. Every rank calls this.
+
+    Args:
+        trajectories: all of this rank.
+        success_by: key of the tasks' meta data by which success is split.
+        failures: counts of `Failures`.
+        seconds: that they took.
+        device: of this rank, where numbers are exchanged.
+    """
+    metrics = [
+        PassAtK(),
+        PassHatK(),
+        MajorityAtK(),
+        SuccessBy(success_by),
+        VerdictParts("val"),
+        StopReasons("val"),
+        ToolSuccess("val/tool"),
+    ]
+    return {
+        **_measured(MetricCollection(metrics), trajectories, device),
+        "val/dropped_groups": failures["dropped_groups"],
+        "val/seconds": seconds,
+    }
+
+
+def _measured(
+    metrics: MetricCollection, rollouts: Sequence[Trajectory] | RolloutBatch, device: torch.device
+) -> dict[str, float]:
+    metrics.to(device).update(rollouts)
+    return {name: float(value) for name, value in metrics.compute().items()}
 
 
 def shaped(batch: RolloutBatch) -> dict[str, float]:
@@ -56,33 +123,12 @@ def shaped(batch: RolloutBatch) -> dict[str, float]:
     return {"reward/shaped_mean": float(known.mean()) if len(known) else 0.0}
 
 
-def summarize(trajectories: Sequence[Trajectory], seconds: float = 0.0) -> dict[str, float]:
-    """Rewards, lengths, stops and tools of one collection that took ``seconds``, under their logged names."""
-    outcomes = [trajectory.outcome for trajectory in trajectories]
-    groups: defaultdict[int, list[float]] = defaultdict(list)
-    for trajectory in trajectories:
-        reward = trajectory.reward.shaped if trajectory.reward else 0.0
-        if isfinite(reward):  # what is not is counted with the credit, and must not hide the others' mean
-            groups[trajectory.group].append(reward)
-    shaped = [reward for rewards in groups.values() for reward in rewards]
-    actions = [sum(len(turn.action) for turn in trajectory.turns) for trajectory in trajectories]
+def local(trajectories: Sequence[Trajectory], seconds: float = 0.0) -> dict[str, float]:
+    """Speed, cache and branches of this rank's share of a collection that took ``seconds``."""
     generated = sum(count for trajectory in trajectories for _, count in trajectory.own_turns)
-    lengths = [sum(map(len, trajectory.segments)) for trajectory in trajectories]
     return {
-        "reward/mean": fmean(shaped or [0.0]),
-        "reward/success": fmean(outcome >= 1 for outcome in outcomes),
-        "reward/group_std": fmean([pstdev(rewards) for rewards in groups.values()] or [0.0]),
-        "rollout/turns": fmean(len(trajectory.turns) for trajectory in trajectories),
-        "rollout/tokens": fmean(actions),
-        "rollout/generated_tokens": float(generated),
         "rollout/tokens_per_second": generated / max(seconds, 1e-9),
-        "rollout/length": fmean(lengths),
-        "rollout/length_max": float(max(lengths)),
-        "rollout/truncated_share": fmean(trajectory.stop.truncated for trajectory in trajectories),
         "rollout/prompt_cache_share": _cache_share(trajectories),
-        **{f"rollout/stop_{reason}": share for reason, share in stop_shares(trajectories).items()},
-        **{f"reward/part_{name}": value for name, value in parts(trajectories).items()},
-        **_tools(trajectories),
         **_branches(trajectories),
     }
 
@@ -106,41 +152,6 @@ def _joined(name: str, values: Sequence[float]) -> float:
         return sum(values)
     extremes: dict[str, Callable[[Sequence[float]], float]] = {"max": max, "min": min}
     return extremes.get(name.rsplit("_", 1)[-1], fmean)(values)
-
-
-def stop_shares(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    """Share of trajectories per stop reason that occurred."""
-    counts = Counter(str(trajectory.stop) for trajectory in trajectories)
-    return {reason: count / len(trajectories) for reason, count in sorted(counts.items())}
-
-
-def parts(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    """Mean of each part of the verdicts, unweighted, over the trajectories that have it."""
-    found: defaultdict[str, list[float]] = defaultdict(list)
-    for trajectory in trajectories:
-        for name, value in (trajectory.reward.components if trajectory.reward else {}).items():
-            if isfinite(value):
-                found[name].append(value)
-    return {name: fmean(values) for name, values in sorted(found.items())}
-
-
-def success_by(trajectories: Sequence[Trajectory], key: str) -> dict[str, float]:
-    """Success split by a value in the tasks' meta data; tasks without it are left out."""
-    split: defaultdict[str, list[bool]] = defaultdict(list)
-    for trajectory in trajectories:
-        if key in trajectory.task.meta:
-            split[str(trajectory.task.meta[key])].append(trajectory.outcome >= 1)
-    return {value: fmean(successes) for value, successes in sorted(split.items())}
-
-
-def validation_numbers(trajectories: Sequence[Trajectory], key: str, failures: Mapping[str, float]) -> dict[str, float]:
-    """Success split by a value in the tasks' meta data, shares of stop reasons, and more, under their logged names."""
-    return {
-        "val/dropped_groups": failures["dropped_groups"],
-        **{f"val/success_{key}_{value}": success for value, success in success_by(trajectories, key).items()},
-        **{f"val/stop_{reason}": share for reason, share in stop_shares(trajectories).items()},
-        **{f"val/part_{name}": value for name, value in parts(trajectories).items()},
-    }
 
 
 def validation_means(batch: RolloutBatch) -> dict[str, Tensor]:
@@ -190,20 +201,3 @@ def _branches(trajectories: Sequence[Trajectory]) -> dict[str, float]:
 
 def _first_own_turn(trajectory: Trajectory) -> int:
     return len(trajectory.turns) - sum(1 for _ in trajectory.own_turns)
-
-
-def _tools(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    calls = [call for trajectory in trajectories for turn in trajectory.turns for call in turn.tool_calls]
-    executed = sum(len(turn.tool_calls) for trajectory in trajectories for turn, _ in trajectory.own_turns)
-    if not calls:
-        return {"tool/calls": 0.0, "tool/executed": 0.0, "tool/saved": 0.0}
-    errors = Counter(call.error_kind or "unknown" for call in calls if not call.ok)
-    return {
-        "tool/calls": len(calls) / len(trajectories),
-        "tool/executed": float(executed),
-        "tool/saved": float(len(calls) - executed),
-        "tool/error_share": sum(errors.values()) / len(calls),
-        "tool/truncated_share": fmean(call.truncated for call in calls),
-        "tool/latency_ms": 1000 * fmean(call.latency for call in calls),
-        **{f"tool/error_{kind}": count / len(calls) for kind, count in sorted(errors.items())},
-    }

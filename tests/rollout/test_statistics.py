@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import socket
 from dataclasses import replace
@@ -12,32 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_agentrl.rollout.statistics import over_ranks, summarize, validation_numbers
+from lightning_agentrl.rollout.statistics import collected, local, over_ranks, validated
+from lightning_agentrl.testing import rollouts
 from lightning_agentrl.types import BranchPoint, Reward, Segment, Task, ToolCall, Trajectory, Turn
-
-
-def trajectory(group: int, reward: float) -> Trajectory:
-    turn = Turn(action=Segment((5, 6), sampled=True, logprobs=(-1.0, -1.0)))
-    return Trajectory(0, group, 0, Task("t", ()), Segment((1,), sampled=False), (turn,), Reward(reward, reward))
-
-
-def test_a_reward_that_is_not_a_number_does_not_hide_the_others() -> None:
-    numbers = summarize([trajectory(0, 1.0), trajectory(0, 0.0), trajectory(1, math.nan)])
-    assert numbers["reward/mean"] == 0.5
-    assert numbers["reward/group_std"] == 0.5
-    assert all(math.isfinite(value) for value in numbers.values())
-
-
-def test_without_any_finite_reward_the_mean_is_zero() -> None:
-    assert summarize([trajectory(0, math.nan)])["reward/mean"] == 0.0
-
-
-def test_each_part_of_the_verdicts_is_logged_over_those_that_have_it() -> None:
-    verdicts = [Reward(1, 1, {"exact_match": 1.0, "format": 0.0}), Reward(0, 0, {"exact_match": 0.0})]
-    rollouts = [replace(trajectory(0, 0.0), reward=verdict) for verdict in verdicts]
-    numbers = summarize(rollouts)
-    assert (numbers["reward/part_exact_match"], numbers["reward/part_format"]) == (0.5, 0.0)
-    assert validation_numbers(rollouts, "hops", {"dropped_groups": 0.0})["val/part_exact_match"] == 0.5
 
 
 def said(count: int, *calls: bool, answered: bool = False, cached: int = 0) -> Turn:
@@ -69,19 +45,27 @@ def family() -> list[Trajectory]:
 def test_a_branchs_own_turns_are_those_that_it_said_some_of() -> None:
     own = [[count for _, count in trajectory.own_turns] for trajectory in family()]
     assert own == [[3, 2], [4], [1], [2, 2]]  # 2 inherited two tokens of its second turn, 3 one of its first
-    assert summarize(family())["rollout/generated_tokens"] == 14
+    assert local(family(), seconds=7.0)["rollout/tokens_per_second"] == 2  # 14 tokens
 
 
-def test_calls_that_a_branch_inherited_were_saved() -> None:
-    numbers = summarize(family())
-    # Each has the call of its first turn, and 2 one more; 1 and 2 did not run the first.
-    assert numbers["tool/calls"] == 5 / 4
-    assert (numbers["tool/executed"], numbers["tool/saved"]) == (3, 2)
-    assert numbers["tool/error_timeout"] == 1 / 5
+def test_a_collection_is_measured_over_rollouts_and_batch() -> None:
+    batch = rollouts([[2], [1]], [1, 0], old_logprobs=[[-1.5, -1.5], [-1.5]])
+    batch = replace(batch, advantages=batch.action_mask.float(), loss_mask=batch.action_mask)
+    numbers = collected(family(), batch, {"rollout": 1.0}, {"dropped_groups": 0.0}, torch.device("cpu"))
+    assert numbers["tool/executed"] == 3
+    assert numbers["rollout/generated_tokens"] == 14
+    assert numbers["engine/logprob_gap"] == 0.5
+    assert numbers["credit/nonzero_turn_share"] == 1
+
+
+def test_validation_rollouts_are_measured() -> None:
+    numbers = validated(family(), "hops", {"dropped_groups": 2.0}, 1.5, torch.device("cpu"))
+    assert (numbers["val/pass@4"], numbers["val/stop_finished"], numbers["val/seconds"]) == (0, 1, 1.5)
+    assert numbers["val/tool/calls"] == 5 / 4
 
 
 def test_where_and_how_deep_rollouts_branched() -> None:
-    numbers = summarize(family())
+    numbers = local(family())
     assert numbers["branch/share"] == 3 / 4
     assert (numbers["branch/depth"], numbers["branch/depth_max"]) == (1, 2)  # 0, 1, 2, 1
     assert numbers["branch/turn"] == pytest.approx((1 + 1 + 0) / 3)
@@ -90,11 +74,11 @@ def test_where_and_how_deep_rollouts_branched() -> None:
 
 def test_what_a_branch_inherited_was_not_asked_for_again() -> None:
     # Requests behind 4 and 9 columns, then 9, then 11, then 5 and 9; cached 3 + 8, 9, 6 and 4.
-    assert summarize(family())["rollout/prompt_cache_share"] == 30 / 47
+    assert local(family())["rollout/prompt_cache_share"] == 30 / 47
 
 
 def test_without_branches_there_is_nothing_to_say_about_them() -> None:
-    assert not [name for name in summarize(family()[:1]) if name.startswith("branch/")]
+    assert not [name for name in local(family()[:1]) if name.startswith("branch/")]
 
 
 def test_one_rank_keeps_its_numbers() -> None:
