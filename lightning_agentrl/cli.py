@@ -24,7 +24,15 @@ from lightning.pytorch.utilities import rank_zero_only
 from transformers.utils.logging import disable_progress_bar
 
 from lightning_agentrl import branching, credit, engines, environments, formats, losses, rewards, tools
-from lightning_agentrl.callbacks import BeforeAfter, Bundles, CreditFigures, Dashboard, PhaseProgress, RunSettings, Transcripts
+from lightning_agentrl.callbacks import (
+    BeforeAfter,
+    Bundles,
+    CreditFigures,
+    Dashboard,
+    PhaseProgress,
+    RunSettings,
+    Transcripts,
+)
 from lightning_agentrl.config_files import config_names, expand, find_config
 from lightning_agentrl.credit.base import CreditAssigner
 from lightning_agentrl.datamodule import AgentRLDataModule

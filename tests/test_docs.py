@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
 import sys
@@ -13,8 +12,6 @@ import pytest
 
 from lightning_agentrl.cli import USAGE, AgentRLCLI
 from lightning_agentrl.config_files import config_names
-from lightning_agentrl.environments.base import Observation
-from lightning_agentrl.types import Action, ParsedCall, Reward, Segment, Trajectory
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "tutorials").rglob("*.md"))]
@@ -38,33 +35,6 @@ def test_the_tutorial_on_credit_assigners_runs_as_written(monkeypatch: pytest.Mo
     check = scope["test_only_the_last_turn_earns"]
     assert callable(check)
     check()
-
-
-def test_the_tutorial_on_environments_runs_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "tutorials" / "20_write_a_tool_and_an_environment.md").read_text(encoding="utf-8")
-    (source,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    module = types.ModuleType("my_package.capitals")
-    monkeypatch.setitem(sys.modules, "my_package.capitals", module)
-    exec(source, module.__dict__)
-    environment = module.Capitals(held_out=1)
-    (task,) = environment.tasks("validation")
-    assert (task.id, task.answers) == ("Japan", ("Tokyo",))
-    assert {other.id for other in environment.tasks("train")} == {"Kenya", "Norway", "Peru"}
-
-    async def play() -> tuple[list[Observation], Reward]:
-        episode = await environment.open(task, seed=0)
-        calls = [ParsedCall("capital", {"country": "Japan"}), ParsedCall("capital", {"country": "Atlantis"})]
-        seen = [await episode.step(Action("…", (call,))) for call in calls]
-        seen.append(await episode.step(Action("<answer> Tokyo </answer>")))
-        rollout = Trajectory(0, 0, 0, task, Segment((1,), sampled=False))
-        return seen, await episode.reward(rollout)
-
-    (found, failed, last), reward = asyncio.run(play())
-    assert found.results == ("Tokyo",)
-    assert failed.tool_calls[0].error_kind == "exception"
-    assert "Error" in failed.results[0]
-    assert last.done
-    assert reward.outcome == 1.0
 
 
 def test_every_command_that_readme_names_exists() -> None:

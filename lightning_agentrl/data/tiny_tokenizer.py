@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -28,7 +28,9 @@ CHAT_TEMPLATE = """\
 """
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int = 512, markers: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
     """Train a tokenizer that speaks the Hermes format.
 
     Args:
@@ -36,9 +38,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTo
         vocab_size: exact number of tokens, a multiple of 64 (matrix sizes) and at least 320: 256 bytes, the markers and
             some merges. A merge has to occur in about 1 % of the texts: names that only the demonstrations know should
             not become tokens, or unknown names would be spelled in another way. Unused tokens fill up the rest.
+        markers: what else is to be one token, for a format of other tags.
     """
     if vocab_size % 64 or vocab_size < 320:
         raise ValueError(f"vocab_size must be a multiple of 64 and at least 320, got {vocab_size}.")
+    special = list(dict.fromkeys([*MARKERS, *markers]))
+    if len(special) + 256 > vocab_size:
+        raise ValueError(f"256 bytes and {len(special)} markers do not fit into a vocab_size of {vocab_size}.")
     texts = list(texts)
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -46,7 +52,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTo
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=max(2, len(texts) // 100),
-        special_tokens=list(MARKERS),
+        special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

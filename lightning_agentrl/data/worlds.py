@@ -45,6 +45,17 @@ class World:
         """Everything a search can find, facts first and in order."""
         return [fact.passage for fact in self.facts] + list(self.distractors)
 
+    @property
+    def pages(self) -> list[str]:
+        """A page per subject: its quoted name, then all that is known of it.
+
+        The text names the subject once more, so that BM25 prefers its page to those that mention it.
+        """
+        return [
+            f'"{name}"\nAll about {name}: {", ".join(f"the {fact.relation} is {fact.object}" for fact in facts)}.'
+            for name, facts in self.about.items()
+        ]
+
     @cached_property
     def about(self) -> Mapping[str, Sequence[Fact]]:
         """Facts by subject."""

@@ -11,7 +11,7 @@ import torch
 from lightning_agentrl.types import Weights
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class SamplingParams:
     seed: int | None = None
     top_logprobs: int = 0
     """Size k of the top-k that entropy estimates are made from; 0 asks for none."""
+    stop_strings: tuple[str, ...] = ()
+    """Texts that end a completion as well, control tokens visible. The token that brings one to its end is the last,
+    whatever else it spells. What the prompt ends with is no part of a stop string."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class EngineSetup:
     """Temperature of sampled (not greedy) requests."""
     distributed: bool = False
     """Whether several ranks each own an engine."""
+    tokenizer: PreTrainedTokenizerBase | None = None
+    """The policy's; needed where requests have stop strings."""
 
 
 class RolloutEngine(ABC):

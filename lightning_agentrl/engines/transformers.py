@@ -18,6 +18,7 @@ from lightning_agentrl.engines.base import Completion, EngineSetup, RolloutEngin
 from lightning_agentrl.engines.checks import check_request, check_temperature
 from lightning_agentrl.engines.engine_thread import EngineThread
 from lightning_agentrl.engines.host_guard import random_state_kept
+from lightning_agentrl.engines.stop_strings import StopStrings, check_stop_strings
 from lightning_agentrl.types import Weights
 
 
@@ -65,11 +66,13 @@ class TransformersEngine(RolloutEngine):
         """Continue a prompt. Entropies, if ``top_logprobs`` asks for them, are exact and over the full vocabulary.
 
         Raises:
-            ValueError: If the prompt leaves no room, or the temperature is not the engine's.
+            ValueError: If the prompt leaves no room, the temperature is not the engine's, or a stop string meets no
+                tokenizer.
         """
         thread, setup = self._running(), self._setup
         assert setup is not None
         check_request(token_ids, params, setup)
+        check_stop_strings(params, setup.tokenizer)
         return await thread.submit(token_ids, params)
 
     def close(self) -> None:
@@ -94,6 +97,7 @@ class _Request:
     generator: torch.Generator
     limit: int
     """Tokens to sample at most."""
+    stop_strings: StopStrings | None = None
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     entropies: list[float] = field(default_factory=list)
@@ -106,6 +110,7 @@ class _Request:
     def completion(self) -> Completion | None:
         """The result if the last token ended it."""
         stopped = self.token_ids[-1] in self.params.stop_token_ids
+        stopped = stopped or (self.stop_strings is not None and self.stop_strings.end(self.token_ids))
         if not stopped and len(self.token_ids) < self.limit:
             return None
         return Completion(
@@ -138,7 +143,10 @@ class _TransformersBackend:
         generator = torch.Generator(self._setup.device)
         generator.manual_seed(self._seeds.getrandbits(63) if params.seed is None else params.seed)
         limit = min(params.max_tokens, self._setup.max_model_len - len(token_ids))
-        self._waiting.append(_Request(request_id, token_ids, params, generator, limit))
+        stops = None
+        if params.stop_strings and self._setup.tokenizer is not None:
+            stops = StopStrings(params.stop_strings, self._setup.tokenizer)
+        self._waiting.append(_Request(request_id, token_ids, params, generator, limit, stops))
 
     def abort(self, request_id: int) -> None:
         """Forget a request."""

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from lightning_agentrl.engines.base import Completion, EngineSetup, RolloutEngine, SamplingParams
 from lightning_agentrl.engines.checks import check_request, check_temperature
 from lightning_agentrl.engines.engine_thread import EngineThread
+from lightning_agentrl.engines.stop_strings import check_stop_strings
 from lightning_agentrl.engines.vllm_backend import VLLMBackend
 from lightning_agentrl.types import Weights
 
@@ -95,11 +96,13 @@ class VLLMEngine(RolloutEngine):
         mass r as one symbol: a lower bound, at most ``r ln(V − k)`` below the truth.
 
         Raises:
-            ValueError: If the prompt leaves no room, or the temperature is not the engine's.
+            ValueError: If the prompt leaves no room, the temperature is not the engine's, or a stop string meets no
+                tokenizer.
         """
         thread, setup = self._running(), self._setup
         assert setup is not None
         check_request(token_ids, params, setup)
+        check_stop_strings(params, setup.tokenizer)
         return await thread.submit(token_ids, params)
 
     def sleep(self) -> None:
@@ -132,7 +135,7 @@ class VLLMEngine(RolloutEngine):
         if cache_bytes is None and on_cpu:
             cache_bytes = CPU_KV_CACHE_BYTES
         arguments: dict[str, Any] = {
-            "skip_tokenizer_init": True,
+            "skip_tokenizer_init": setup.tokenizer is None,
             "load_format": "dummy",
             "dtype": str(setup.dtype).removeprefix("torch."),
             "max_model_len": setup.max_model_len,

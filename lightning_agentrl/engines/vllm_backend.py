@@ -57,6 +57,8 @@ class VLLMBackend:
             os.environ.setdefault("VLLM_LOGGING_LEVEL", log_level)
             _import_vllm(setup)
             _write_config(setup.config, folder)
+            if setup.tokenizer is not None:
+                setup.tokenizer.save_pretrained(folder)
             self.engine = _build(arguments | {"model": folder})
             if setup.device.type == "cpu":  # GPU samplers draw from the request's seed alone
                 self.engine.collective_rpc(lambda worker: PrivateRandomness().around(worker.model_runner.sampler))
@@ -75,7 +77,10 @@ class VLLMBackend:
             ignore_eos=True,  # only stop_token_ids end a completion
             logprobs=params.top_logprobs,
             flat_logprobs=True,
-            detokenize=False,
+            stop=list(params.stop_strings),
+            include_stop_str_in_output=True,  # of the text, which is not asked for; token ids always include it
+            detokenize=bool(params.stop_strings),  # vLLM finds them in the text
+            skip_special_tokens=False,  # where tags may be
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         self.engine.add_request(str(request_id), tokens_input(token_ids, cache_salt=self._salt), sampling)

@@ -1,4 +1,4 @@
-"""Writes a built-in world: passages, questions and demonstrations (`agentrl make-data`)."""
+"""Writes a built-in world: passages or pages, questions and demonstrations (`agentrl make-data`)."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from lightning_agentrl.data import iso_world, synthetic_world
 from lightning_agentrl.data.questions import draw_questions
 from lightning_agentrl.data.worlds import World
-from lightning_agentrl.environments.search_demonstrations import Demonstrator, findable, make_demonstrations
-from lightning_agentrl.tools.search import SearchTool
+from lightning_agentrl.environments.libraries import Library, PageLibrary, PassageLibrary
+from lightning_agentrl.environments.search_demonstrations import Demonstrator, make_demonstrations
 
-WorldName = Literal["synthetic", "iso"]
+WorldName = Literal["synthetic", "iso", "pages"]
 
 FILES = ("corpus.jsonl", "train.jsonl", "validation.jsonl", "demonstrations.jsonl", "world.json")
 LAYOUT = 1
 """Raise it when the same parameters should give other files."""
 PER_WORLD = 1000
 """Demonstrations from each shuffled world."""
+PAGES_MAX_HOPS = 3
+"""Each hop takes two calls there."""
 
 
 def make_data(
@@ -45,7 +47,8 @@ def make_data(
 
     Args:
         world: "synthetic" has made-up people and places and 1-4 hops; "iso" has real subdivisions, countries and codes
-            (needs lightning-agentrl[data]) and 1-3 hops.
+            (needs lightning-agentrl[data]) and 1-3 hops; "pages" is like "synthetic" with a page per name instead of a
+            passage per fact and 1-3 hops: a search shows titles alone, and the page has to be opened.
         out: folder to write corpus.jsonl, train.jsonl, validation.jsonl, demonstrations.jsonl and world.json to.
         seed: seed of the world, of the choice of questions and of the demonstrations.
         top_k: passages per search result in the demonstrations; train with the same number.
@@ -66,10 +69,10 @@ def make_data(
     if _holds(out, parameters):
         return f"{out} already holds this data; nothing to do."
     demonstrator = Demonstrator(lazy, noise)
-    base, shuffled, max_hops = _worlds(world, seed, demonstrations)
-    search = SearchTool(base.passages, top_k)
-    usable = findable(base, search)
-    drawn = draw_questions(base, validation + questions, max_hops, Random(f"questions {seed}"), usable=usable)
+    drawn_from, shuffled, max_hops, library = _worlds(world, seed, demonstrations)
+    base = library(drawn_from, top_k)
+    usable = base.findable()
+    drawn = draw_questions(drawn_from, validation + questions, max_hops, Random(f"questions {seed}"), usable=usable)
     held_out = frozenset(question.text for question in drawn[:validation])
     rows = make_demonstrations(
         shuffled,
@@ -79,12 +82,13 @@ def make_data(
         top_k=top_k,
         max_hops=max_hops,
         exclude=held_out,
+        library=library,
     )
-    counts = {"passages": len(base.passages), "facts": len(base.facts), "findable_facts": len(usable)}
+    counts = {"passages": len(base.texts), "facts": len(drawn_from.facts), "findable_facts": len(usable)}
     _write(
         out,
         {
-            "corpus.jsonl": ({"id": str(n), "contents": text} for n, text in enumerate(base.passages)),
+            "corpus.jsonl": base.rows,
             "train.jsonl": (question.row(f"train-{n}") for n, question in enumerate(drawn[validation:])),
             "validation.jsonl": (question.row(f"validation-{n}") for n, question in enumerate(drawn[:validation])),
             "demonstrations.jsonl": rows,
@@ -97,16 +101,32 @@ def make_data(
     )
 
 
-def _worlds(name: WorldName, seed: int, demonstrations: int) -> tuple[World, list[World], int]:
-    """The world to train on, shuffled ones to demonstrate in, and the greatest depth."""
+class Built(NamedTuple):
+    """What a built-in world is made of."""
+
+    world: World
+    """To train on."""
+    shuffled: Sequence[World]
+    """To demonstrate in."""
+    max_hops: int
+    library: Callable[[World, int], Library]
+    """How it is shown."""
+
+
+def _worlds(name: WorldName, seed: int, demonstrations: int) -> Built:
     chances = [Random(f"demonstrations {seed} {n}") for n in range(0, max(demonstrations, 1), PER_WORLD)]
     if name == "synthetic":
         fresh = [synthetic_world.synthetic_world(chance) for chance in chances]
-        return synthetic_world.synthetic_world(Random(f"world {seed}")), fresh, synthetic_world.MAX_HOPS
+        drawn = synthetic_world.synthetic_world(Random(f"world {seed}"))
+        return Built(drawn, fresh, synthetic_world.MAX_HOPS, PassageLibrary)
+    if name == "pages":  # every distractor would be a page without a name to ask for
+        fresh = [synthetic_world.synthetic_world(chance, distractors=0) for chance in chances]
+        drawn = synthetic_world.synthetic_world(Random(f"world {seed}"), distractors=0)
+        return Built(drawn, fresh, PAGES_MAX_HOPS, PageLibrary)
     if name == "iso":
         real = iso_world.iso_world()
-        return real, [real.shuffled(chance) for chance in chances], iso_world.MAX_HOPS
-    raise ValueError(f"world must be 'synthetic' or 'iso', got {name!r}.")
+        return Built(real, [real.shuffled(chance) for chance in chances], iso_world.MAX_HOPS, PassageLibrary)
+    raise ValueError(f"world must be 'synthetic', 'iso' or 'pages', got {name!r}.")
 
 
 def _holds(out: Path, parameters: Mapping[str, Any]) -> bool:

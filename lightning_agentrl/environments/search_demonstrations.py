@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from lightning_agentrl.data.questions import Question, draw_questions
 from lightning_agentrl.data.worlds import Fact, World
-from lightning_agentrl.tools.search import SearchTool
+from lightning_agentrl.environments.libraries import Library, PassageLibrary, tool_call
+
+__all__ = ["Demonstrator", "make_demonstrations", "tool_call"]
 
 
 @dataclass(frozen=True)
 class Demonstrator:
-    """Answers by searching one hop at a time, and is often too lazy to go on."""
+    """Answers by looking up one hop at a time, and is often too lazy to go on."""
 
     lazy: float = 0.65
     """Probability of answering after the first hop, in [0, 1]: the systematic flaw that the outcome reward corrects."""
     noise: float = 0.02
-    """Probability per hop of searching a wrong relation of the right entity, in [0, 1]."""
+    """Probability per hop of looking up a wrong relation of the right entity, in [0, 1]."""
 
     def __post_init__(self) -> None:
         for name, value in (("lazy", self.lazy), ("noise", self.noise)):
@@ -28,9 +29,10 @@ class Demonstrator:
                 raise ValueError(f"{name} is a probability in [0, 1], got {value}.")
 
     def __call__(
-        self, world: World, search: SearchTool, question: Question, usable: Collection[Fact], rng: Random
+        self, library: Library, question: Question, usable: Collection[Fact], rng: Random
     ) -> list[dict[str, str]]:
-        """Messages of one demonstration. Every fact used is one of ``usable``, so that its passage is in sight."""
+        """Messages of one demonstration. Every fact used is one of ``usable``, so that its text is in sight."""
+        world = library.world
         messages = [{"role": "user", "content": question.text}]
         entity = question.chain[0].subject
         lazy = rng.random() < self.lazy
@@ -40,24 +42,10 @@ class Demonstrator:
                 fact = rng.choice([other for other in world.about.get(entity, ()) if other != fact] or [fact])
             if fact is None or fact not in usable or (hop and lazy):
                 break
-            messages += [
-                {"role": "assistant", "content": tool_call(search.name, {"query": fact.query})},
-                {"role": "tool", "content": search.lookup(fact.query).text},
-            ]
+            for call, result in library.look_up(fact):
+                messages += [{"role": "assistant", "content": call}, {"role": "tool", "content": result}]
             entity = fact.object
         return [*messages, {"role": "assistant", "content": f"<answer> {entity} </answer>"}]
-
-
-def tool_call(name: str, arguments: Mapping[str, Any]) -> str:
-    """A call as the policy is to write it."""
-    call = json.dumps({"name": name, "arguments": dict(arguments)}, ensure_ascii=False)
-    return f"<tool_call>\n{call}\n</tool_call>"
-
-
-def findable(world: World, search: SearchTool) -> list[Fact]:
-    """Facts whose passage is among the results of their canonical query."""
-    numbers = {passage: number for number, passage in enumerate(search.passages)}
-    return [fact for fact in world.facts if numbers[fact.passage] in search.rank(fact.query)]
 
 
 def make_demonstrations(
@@ -69,6 +57,7 @@ def make_demonstrations(
     top_k: int,
     max_hops: int,
     exclude: Collection[str],
+    library: Callable[[World, int], Library] = PassageLibrary,
 ) -> Iterator[dict[str, Any]]:
     """Rows of ``messages`` and ``metadata``, about the same number from each world, depths taking turns.
 
@@ -77,17 +66,18 @@ def make_demonstrations(
         count: number of demonstrations.
         demonstrator: who answers.
         rng: the only source of randomness.
-        top_k: passages per result.
+        top_k: results per search.
         max_hops: greatest depth.
         exclude: texts of questions that must not appear.
+        library: how a world is shown.
     """
     made = 0
     for place, world in enumerate(worlds):
-        search = SearchTool(world.passages, top_k)
+        shown = library(world, top_k)
         share = (count - made) // (len(worlds) - place)
-        usable = findable(world, search)
+        usable = shown.findable()
         in_sight = frozenset(usable)
         for question in draw_questions(world, share, max_hops, rng, usable=usable, exclude=exclude):
-            messages = demonstrator(world, search, question, in_sight, rng)
+            messages = demonstrator(shown, question, in_sight, rng)
             yield {"id": f"demonstration-{made}", "messages": messages, "metadata": dict(question.metadata)}
             made += 1

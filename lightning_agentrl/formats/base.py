@@ -22,6 +22,19 @@ class ChatFormat(ABC):
         """Tokens of the first prompt, up to where the policy starts to speak."""
 
     @abstractmethod
+    def call(self, tokenizer: PreTrainedTokenizerBase | None, name: str, arguments: Mapping[str, Any]) -> str:
+        """A tool call as the policy is to write it (for demonstrations).
+
+        Args:
+            tokenizer: the policy's; None while it is yet to be trained, on such texts.
+            name: of the tool.
+            arguments: by name.
+
+        Raises:
+            ValueError: when the format cannot write it.
+        """
+
+    @abstractmethod
     def action(self, tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
         """Tokens of a turn spoken by the policy, its end-of-turn token included (for demonstrations)."""
 
@@ -54,9 +67,22 @@ class ChatFormat(ABC):
         """Which tokens of a turn lie within a tool call, its opening tag left out: none, unless a format knows."""
         return [False] * len(token_ids)
 
+    def inside_stops(self, tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> list[bool]:
+        """Before which tokens of a turn a stop string has begun; where a branch completes it, engines do not see it."""
+        return [False] * len(token_ids)
+
     @abstractmethod
     def stop_token_ids(self, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
         """Tokens that end the policy's turn."""
+
+    def stop_strings(self, tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+        """Texts that end the policy's turn as well; none, unless a format cannot do with tokens."""
+        return ()
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """Texts that a tokenizer made for this format holds as single tokens, besides Hermes' own."""
+        return ()
 
     @abstractmethod
     def check(self, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lightning_agentrl.engines.base import Completion, EngineSetup, RolloutEngine, SamplingParams
+from lightning_agentrl.engines.stop_strings import StopStrings, check_stop_strings
 from lightning_agentrl.types import Weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,21 @@ Script = Callable[[list[int], SamplingParams], Sequence[int] | Reply]
 class ScriptedEngine(RolloutEngine):
     """Completes a prompt with ``script(token_ids, params)``, after ``latency`` seconds.
 
-    A reply longer than ``params.max_tokens`` is cut and reported as such. Plain tokens have log-probs of −1.
+    A reply longer than ``params.max_tokens`` is cut and reported as such, and so is one that goes on behind a stop
+    string. Plain tokens have log-probs of −1.
     """
 
-    def __init__(self, script: Script, latency: float = 0.0) -> None:
-        """Remember the script; ``prompts`` will hold every prompt that was asked for, in order."""
+    def __init__(self, script: Script, latency: float = 0.0, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+        """Remember the script; ``prompts`` will hold every prompt that was asked for, in order.
+
+        Args:
+            script: what to say.
+            latency: seconds to think.
+            tokenizer: the policy's, where formats have stop strings.
+        """
         self.script = script
         self.latency = latency
+        self.tokenizer = tokenizer
         self.prompts: list[list[int]] = []
         self.params: list[SamplingParams] = []
         self.versions: list[int] = []
@@ -43,6 +56,8 @@ class ScriptedEngine(RolloutEngine):
 
     def start(self, setup: EngineSetup) -> None:
         """Nothing to build."""
+        if self.tokenizer is None:
+            self.tokenizer = setup.tokenizer
         self._started = True
 
     @property
@@ -63,7 +78,9 @@ class ScriptedEngine(RolloutEngine):
         if not isinstance(reply, Reply):
             reply = Reply(reply)
         kept = tuple(reply.token_ids[: params.max_tokens])
-        stopped = bool(kept) and kept[-1] in params.stop_token_ids
+        end = self._end(kept, params)
+        stopped = end is not None or (bool(kept) and kept[-1] in params.stop_token_ids)
+        kept = kept[:end]
         return Completion(
             kept,
             (-1.0,) * len(kept) if reply.logprobs is None else tuple(reply.logprobs[: len(kept)]),
@@ -75,3 +92,11 @@ class ScriptedEngine(RolloutEngine):
     def close(self) -> None:
         """Nothing to free."""
         self._started = False
+
+    def _end(self, token_ids: Sequence[int], params: SamplingParams) -> int | None:
+        """How many tokens it takes to complete a stop string; None where there is none."""
+        check_stop_strings(params, self.tokenizer)
+        if not params.stop_strings or self.tokenizer is None:
+            return None
+        strings = StopStrings(params.stop_strings, self.tokenizer)
+        return next((n for n in range(1, len(token_ids) + 1) if strings.end(token_ids[:n])), None)

@@ -1,42 +1,59 @@
-"""Full-text search over passages with BM25."""
+"""The search tool: shows a policy what a retriever finds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
 
-import bm25s
-import numpy as np
-
-from lightning_agentrl.tools.base import Tool, ToolResult
+from lightning_agentrl.tools.base import Tool, ToolLimits, ToolResult
+from lightning_agentrl.tools.retrieval.base import Hit, Retriever
+from lightning_agentrl.tools.retrieval.ranking import Ranking
 from lightning_agentrl.types import CallError
 
+Show = Literal["passages", "snippets"]
+EMPTY = ToolResult("Error: the query is empty.", ok=False, error_kind=CallError.WRONG_TYPE)
 
+
+@dataclass(frozen=True)
 class SearchTool(Tool):
-    """Finds the passages that share the rarest words with a query.
+    """Searches a collection of passages."""
 
-    The index is built once and then only read, so one instance serves any number of trajectories and threads. A query
-    over a few thousand passages takes well under a millisecond and therefore runs in the caller's thread.
-    """
+    retriever: Retriever | Sequence[str]
+    """What ranks the passages; or the passages themselves, to be ranked by BM25 in this process."""
+    top_k: int = 3
+    """Greatest number of passages per result, at least 1."""
+    show: Show = "passages"
+    """Whole passages, or a line of each with its id, by which the fetch tool opens it, its title and how it begins."""
+    snippet_characters: int = 200
+    """How much of a passage such a line shows, at least 0; with 0 the title stands alone."""
+    name: str = "search"
+    """What the policy calls it by."""
+    limits: ToolLimits = ToolLimits()  # noqa: RUF009 - frozen
+    """What a search may cost."""
 
-    name = "search"
-    description = "Search a collection of passages. Returns the passages that match the query best."
+    def __post_init__(self) -> None:
+        if self.top_k < 1 or self.snippet_characters < 0:
+            raise ValueError(
+                f"top_k must be at least 1 and snippet_characters at least 0, got {self.top_k} and "
+                f"{self.snippet_characters}."
+            )
+        patience = self.source.timeout  # building the source also shows whether there are passages
+        if patience is not None and patience >= self.limits.timeout:
+            raise ValueError(
+                f"The retriever waits {patience:g} seconds, the tool {self.limits.timeout:g}: the policy would be "
+                f"blamed for a slow server. Let the retriever's timeout be the smaller one."
+            )
 
-    def __init__(self, passages: Sequence[str], top_k: int = 3) -> None:
-        """Index the passages.
-
-        Args:
-            passages: texts to search; at least one.
-            top_k: greatest number of passages per result.
-        """
-        if not passages:
-            raise ValueError("SearchTool needs at least one passage, got none.")
-        if top_k < 1:
-            raise ValueError(f"top_k must be at least 1, got {top_k}.")
-        self.passages = tuple(passages)
-        self.top_k = top_k
-        self._index = bm25s.BM25()
-        self._index.index(_words(self.passages), show_progress=False)
+    @property
+    def description(self) -> str:
+        """What the policy is told about it."""
+        if self.show == "passages":
+            return "Search a collection of passages. Returns the passages that match the query best."
+        return (
+            "Search a collection of pages. Returns the ids, titles and first words of those that match the query best."
+        )
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -44,33 +61,49 @@ class SearchTool(Tool):
         query = {"type": "string", "description": "What to search for."}
         return {"type": "object", "properties": {"query": query}, "required": ["query"]}
 
-    def rank(self, query: str) -> list[int]:
-        """Numbers of the best passages, best first; equal scores keep the order of the passages."""
-        words = _words([query])[0]
-        if not words:
-            return []
-        scores = self._index.get_scores(words)  # [passages]
-        k = min(self.top_k, len(scores))
-        threshold = np.partition(scores, -k)[-k]
-        found = np.flatnonzero((scores >= threshold) & (scores > 0))
-        return [int(number) for number in found[np.argsort(-scores[found], kind="stable")][:k]]
-
-    def lookup(self, query: str) -> ToolResult:
-        """Search at once; what a call comes to."""
-        if not query.strip():
-            return ToolResult("Error: the query is empty.", ok=False, error_kind=CallError.WRONG_TYPE)
-        found = self.rank(query)
-        if not found:
-            return ToolResult("No results.")
-        return ToolResult("\n".join(self.passages[number] for number in found))
-
     async def __call__(self, **arguments: Any) -> ToolResult:
         """Search for ``query``."""
-        return self.lookup(arguments["query"])
+        query = arguments["query"]
+        if not query.strip():
+            return EMPTY
+        (hits,) = await self.source.search([query], self.top_k)
+        return ToolResult(self.shown(hits))
 
+    def lookup(self, query: str) -> ToolResult:
+        """What a call comes to, at once; for passages at hand."""
+        return ToolResult(self.shown(self._at_hand.hits(query, self.top_k))) if query.strip() else EMPTY
 
-def _words(texts: Sequence[str]) -> list[list[str]]:
-    """Lower-case words of two letters or more, without the commonest English ones."""
-    words = bm25s.tokenize(list(texts), stopwords="en", return_ids=False, show_progress=False)
-    assert isinstance(words, list)
-    return words
+    def rank(self, query: str) -> list[int]:
+        """Numbers of the best passages, best first; for passages at hand."""
+        return self._at_hand.rank(query, self.top_k)
+
+    def shown(self, hits: Sequence[Hit]) -> str:
+        """What the policy reads."""
+        if not hits:
+            return "No results."
+        return "\n".join(hit.contents if self.show == "passages" else self._snippet(hit) for hit in hits)
+
+    def close(self) -> None:
+        """Close the retriever."""
+        self.source.close()
+
+    @cached_property
+    def source(self) -> Retriever:
+        """What ranks the passages."""
+        if isinstance(self.retriever, Retriever):
+            return self.retriever
+        return Ranking.of(self.retriever)
+
+    @property
+    def _at_hand(self) -> Ranking:
+        if not isinstance(self.source, Ranking):
+            raise TypeError(f"{type(self.source).__name__} cannot answer at once; await the tool instead.")
+        return self.source
+
+    def _snippet(self, hit: Hit) -> str:
+        line = f"[{hit.id}] {hit.title}".rstrip()
+        words = " ".join(hit.text.split())
+        if not self.snippet_characters or not words:
+            return line
+        cut = words[: self.snippet_characters].rstrip() + (" …" if len(words) > self.snippet_characters else "")
+        return f"{line}: {cut}" if hit.title else f"{line} {cut}"

@@ -44,6 +44,73 @@ def test_half_a_parquet_file_is_refused_by_name(tmp_path: Path) -> None:
         read_questions(tmp_path / "q.parquet")
 
 
+def test_a_json_array_reads_like_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "q.json").write_text(json.dumps([GOOD], indent=1), encoding="utf-8")
+    assert read_questions(tmp_path / "q.json") == read_questions(write(tmp_path / "q.jsonl", GOOD))
+
+
+def test_a_json_file_may_hold_lines(tmp_path: Path) -> None:
+    assert read_questions(write(tmp_path / "q.json", GOOD)) == read_questions(write(tmp_path / "q.jsonl", GOOD))
+
+
+def test_half_a_json_array_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "q.json").write_text(json.dumps([GOOD])[:-3])
+    with pytest.raises(ValueError, match=r"q\.json is not a whole JSON array"):
+        read_questions(tmp_path / "q.json")
+
+
+def saved_dataset(folder: Path, *shards: list[dict[str, object]]) -> Path:
+    """As `Dataset.save_to_disk` writes it: Arrow streams, and a state that names them."""
+    pyarrow = pytest.importorskip("pyarrow")
+    folder.mkdir(parents=True)
+    names = [f"data-{number:05}-of-{len(shards):05}.arrow" for number in range(len(shards))]
+    for name, rows in zip(names, shards, strict=True):
+        table = pyarrow.Table.from_pylist(rows)
+        with pyarrow.OSFile(str(folder / name), "wb") as file, pyarrow.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
+    return folder
+
+
+def test_a_saved_dataset_reads_like_json_lines(tmp_path: Path) -> None:
+    other = {**GOOD, "id": "q2"}
+    folder = saved_dataset(tmp_path / "saved", [GOOD], [other])
+    assert read_questions(folder) == read_questions(write(tmp_path / "q.jsonl", GOOD, other))
+
+
+def test_saved_splits_are_to_be_named_one_by_one(tmp_path: Path) -> None:
+    saved_dataset(tmp_path / "train", [GOOD])
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    with pytest.raises(ValueError, match="several splits; name the folder of one of them: train, test"):
+        read_questions(tmp_path)
+
+
+def test_half_a_saved_dataset_is_refused_by_name(tmp_path: Path) -> None:
+    folder = saved_dataset(tmp_path / "saved", [GOOD])
+    whole = (folder / "data-00000-of-00001.arrow").read_bytes()
+    (folder / "data-00000-of-00001.arrow").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"00001\.arrow is not a whole Arrow stream"):
+        read_questions(folder)
+
+
+def test_another_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"without the state\.json of a saved dataset"):
+        read_questions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"id": 7, "contents": "Osk is a town."}, Passage("7", "Osk is a town.")),
+        ({"id": "7", "title": "Osk", "text": "A town."}, Passage("7", '"Osk"\nA town.')),
+        ({"_id": "7", "title": "", "text": "A town."}, Passage("7", "A town.")),
+        ({"url": "https://osk.example", "text": "A town."}, Passage("https://osk.example", "A town.")),
+    ],
+)
+def test_a_passage_may_have_contents_or_title_and_text(row: object, expected: Passage, tmp_path: Path) -> None:
+    assert read_passages(write(tmp_path / "c.jsonl", row)) == [expected]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

@@ -1,5 +1,7 @@
 """The tokenizer of tiny policies."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,25 @@ CHAT = [
 def test_every_marker_is_one_token() -> None:
     tokenizer = train_tokenizer(TEXTS, 320)
     assert [tokenizer.encode(marker) for marker in MARKERS] == [[n] for n in range(len(MARKERS))]
+
+
+def test_markers_of_another_format_are_single_tokens_behind_these() -> None:
+    more = ("<search>", "</search>", "<think>")  # the last one is there already
+    tokenizer = train_tokenizer(TEXTS, 320, more)
+    markers = [*MARKERS, "<search>", "</search>"]
+    assert [tokenizer.encode(marker) for marker in markers] == [[n] for n in range(len(markers))]
+    assert len(tokenizer) == 320
+
+
+def test_markers_that_leave_no_room_for_bytes_are_refused() -> None:
+    with pytest.raises(ValueError, match="256 bytes and 71 markers do not fit into a vocab_size of 320"):
+        train_tokenizer(TEXTS, 320, [f"<{n}>" for n in range(60)])
+
+
+def test_without_markers_of_others_the_tokens_are_what_they_always_were() -> None:
+    # Cached policies and published results hang on every number.
+    vocabulary = json.dumps(sorted(train_tokenizer(TEXTS, 384).get_vocab().items()))
+    assert hashlib.blake2b(vocabulary.encode(), digest_size=8).hexdigest() == "6bbcdf78f8d912db"
 
 
 def test_the_vocabulary_has_exactly_the_size_asked_for() -> None:

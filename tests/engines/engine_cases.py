@@ -6,12 +6,14 @@ import asyncio
 import os
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, Qwen3Config
 
 from lightning_agentrl.engines.base import Completion, EngineSetup, RolloutEngine, SamplingParams
 from lightning_agentrl.engines.transformers import TransformersEngine
@@ -59,8 +61,15 @@ def setup_for(policy: PreTrainedModel, temperature: float = TEMPERATURE) -> Engi
     return EngineSetup(policy.config, torch.float32, torch.device("cpu"), CONTEXT, temperature)
 
 
+def hexadecimal() -> PreTrainedTokenizerFast:
+    """A tokenizer for the policy's 256 tokens, each of which is written as two digits; "7e" is a special one."""
+    backend = Tokenizer(models.BPE({f"{token:02x}": token for token in range(256)}, []))
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, additional_special_tokens=["7e"])
+
+
 def sampling(
-    max_tokens: int = 16, seed: int | None = 0, temperature: float = TEMPERATURE, **more: int
+    max_tokens: int = 16, seed: int | None = 0, temperature: float = TEMPERATURE, **more: Any
 ) -> SamplingParams:
     """Sampling without a stop token."""
     return SamplingParams(max_tokens, temperature, stop_token_ids=(), seed=seed, **more)

@@ -87,6 +87,11 @@ def test_only_stop_tokens_end_a_completion_not_the_configs_end_of_text(engine):
     assert len(completion.token_ids) == 40
 
 
+def test_stop_strings_need_a_tokenizer(engine):
+    with pytest.raises(ValueError, match=r"needs a tokenizer to stop at </a>; pass EngineSetup\.tokenizer"):
+        run(engine, [prompt(20)], [sampling(stop_strings=("</a>",))])
+
+
 def test_a_cut_by_max_tokens_is_reported_as_length(engine):
     (completion,) = run(engine, [prompt(20)], [sampling(5)])
     assert (len(completion.token_ids), completion.finish_reason) == (5, "length")

@@ -1,9 +1,11 @@
 """make-data and the demonstrations it writes."""
 
+import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,13 +14,14 @@ import pytest
 
 from lightning_agentrl.data.synthetic_world import synthetic_world
 from lightning_agentrl.environments import make_data as module
-from lightning_agentrl.environments.make_data import FILES, WorldName, make_data
+from lightning_agentrl.environments.libraries import PageLibrary
+from lightning_agentrl.environments.make_data import FILES, make_data
 from lightning_agentrl.environments.search_demonstrations import Demonstrator, make_demonstrations
 
 SMALL: dict[str, Any] = {"questions": 40, "validation": 24, "demonstrations": 240}
 
 
-@pytest.fixture(scope="module", params=["synthetic", "iso"])
+@pytest.fixture(scope="module", params=["synthetic", "iso", "pages"])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if request.param == "iso":
         pytest.importorskip("pycountry")
@@ -83,7 +86,7 @@ def test_every_file_is_described_and_nothing_is_left_over(made: Path) -> None:
 
 def test_the_same_parameters_do_nothing_the_second_time(made: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in made.iterdir()}
-    world: WorldName = "iso" if made.name == "iso" else "synthetic"
+    world: Any = made.name
     assert "already holds this data" in make_data(world, made, **SMALL)
     assert {path.name: path.stat().st_mtime_ns for path in made.iterdir()} == before
 
@@ -145,7 +148,7 @@ def test_half_moved_data_is_not_taken_for_the_old_one(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"world": "flat"}, "world must be 'synthetic' or 'iso', got 'flat'"),
+        ({"world": "flat"}, "world must be 'synthetic', 'iso' or 'pages', got 'flat'"),
         ({"top_k": 0}, "positive numbers"),
         ({"lazy": 1.5}, r"lazy is a probability in \[0, 1\], got 1.5"),
     ],
@@ -155,10 +158,39 @@ def test_parameters_that_make_no_sense_are_refused(tmp_path: Path, options: dict
         make_data(**{"world": "synthetic", "out": tmp_path, **SMALL, **options})
 
 
+# Cold starts are cached under a hash of their demonstrations: other bytes would have every policy trained again.
+DEMONSTRATIONS = {"synthetic": "6b538e7b448419e5", "iso": "84fdc046824b6d1a", "pages": "a691d19d6a5bda4d"}
+
+
+@pytest.mark.parametrize("world", DEMONSTRATIONS)
+def test_the_files_of_a_world_are_what_they_have_always_been(world: Any, tmp_path: Path) -> None:
+    if world == "iso":  # real names change with the edition of ISO 3166
+        pycountry = pytest.importorskip("pycountry")
+        if version("pycountry") != "26.2.16":
+            pytest.skip(f"made with pycountry 26.2.16, here is {pycountry.__version__}")
+    make_data(world, tmp_path, **SMALL)
+    digest = hashlib.sha256(b"".join((tmp_path / name).read_bytes() for name in FILES)).hexdigest()
+    assert digest[:16] == DEMONSTRATIONS[world]
+
+
 def demonstrate(count: int, demonstrator: Demonstrator) -> list[dict[str, Any]]:
     world = synthetic_world(Random(0))
     made = make_demonstrations([world], count, demonstrator, Random(0), top_k=1, max_hops=4, exclude=())
     return list(made)
+
+
+def test_a_page_is_searched_for_and_opened_before_the_next_one() -> None:
+    world = synthetic_world(Random(0), distractors=0)
+    options: dict[str, Any] = {"top_k": 3, "max_hops": 3, "exclude": (), "library": PageLibrary}
+    for row in make_demonstrations([world], 12, Demonstrator(lazy=0.0, noise=0.0), Random(0), **options):
+        said = [message["content"] for message in row["messages"] if message["role"] == "assistant"]
+        calls = [json.loads(text.split("\n")[1]) for text in said[:-1]]
+        assert [call["name"] for call in calls] == ["search", "fetch"] * row["metadata"]["hops"]
+        assert [call["arguments"]["query"] for call in calls[::2]] == row["metadata"]["path"][:-1]
+        shown = [message["content"] for message in row["messages"] if message["role"] == "tool"]
+        for call, found, page in zip(calls[1::2], shown[::2], shown[1::2], strict=True):
+            name = page.split('"')[1]
+            assert f"[{call['arguments']['id']}] {name}" in found.split("\n")
 
 
 def test_a_demonstration_without_flaw_follows_every_hop() -> None:

@@ -1,14 +1,15 @@
 """Tokenizers that speak the Hermes dialect."""
 
-import json
+import sys
+from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from lightning_agentrl.data.tiny_tokenizer import CHAT_TEMPLATE, train_tokenizer
 
-TEXTS = ['{"name": "search", "arguments": {"query": "mentor of Anra"}}', "The mentor of Anra is Bodor."] * 10
+sys.path.insert(0, str(Path(__file__).parent))  # the dialects of this folder
+from dialects import TEXTS, speaking
 
 
 @pytest.fixture(scope="package")
@@ -17,12 +18,6 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="package")
-def qwen_like(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+def qwen_like() -> PreTrainedTokenizerFast:
     """Tags are tokens but not special ones, as in Qwen's tokenizers."""
-    described = json.loads(tokenizer.backend_tokenizer.to_str())
-    for added in described["added_tokens"]:
-        added["special"] = added["content"].startswith("<|")
-    backend = Tokenizer.from_str(json.dumps(described))
-    made = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    made.chat_template = CHAT_TEMPLATE
-    return made
+    return speaking(CHAT_TEMPLATE, special_tags=False)

@@ -1,17 +1,13 @@
 """The Hermes dialect: parsing what policies write, appending what tools return."""
 
-from random import Random
-
 import pytest
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from lightning_agentrl.data.synthetic_world import synthetic_world
 from lightning_agentrl.data.tiny_tokenizer import CHAT_TEMPLATE, MARKERS
-from lightning_agentrl.environments.search_demonstrations import Demonstrator, make_demonstrations
 from lightning_agentrl.formats.base import ChatFormat
 from lightning_agentrl.formats.hermes import HermesFormat
-from lightning_agentrl.types import Action
+from lightning_agentrl.types import Action, CallError
 
 FORMAT = HermesFormat()
 CONTROLS = [marker for marker in MARKERS if "answer" not in marker]  # Qwen's tokenizers have no answer tags
@@ -31,7 +27,7 @@ def test_a_call_is_read_with_name_and_arguments(tokenizer: PreTrainedTokenizerFa
 
 
 def test_a_turn_without_a_call_has_none(tokenizer: PreTrainedTokenizerFast) -> None:
-    assert parse(tokenizer, "<answer>Bodor</answer><|im_end|>") == Action("<answer>Bodor</answer>", ())
+    assert parse(tokenizer, "<answer>Bodor</answer><|im_end|>") == Action("<answer>Bodor</answer>", (), answer="Bodor")
 
 
 def test_two_calls_keep_their_order(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -39,35 +35,45 @@ def test_two_calls_keep_their_order(tokenizer: PreTrainedTokenizerFast) -> None:
     assert [call.arguments["query"] for call in calls] == ["mentor of Anra", "mentor of Bodor"]
 
 
+BAD_JSON, NOT_A_CALL, HALF_TAG, TWO_CALLS = (
+    CallError.BAD_JSON,
+    CallError.NOT_A_CALL,
+    CallError.HALF_TAG,
+    CallError.TWO_CALLS,
+)
+FORM = 'expected <tool_call>{"name": ..., "arguments": {...}}</tool_call>'
+
+
 @pytest.mark.parametrize(
-    ("block", "reason"),
+    ("block", "kind", "reason"),
     [
-        ('<tool_call>{"name": "search", "arguments": {</tool_call>', "not valid JSON"),
-        ("<tool_call></tool_call>", "not valid JSON"),
-        ("<tool_call>" + "[" * 5000 + "</tool_call>", "not valid JSON"),
-        ('<tool_call>["search", "Anra"]</tool_call>', "the call is a list"),
-        ('<tool_call>{"arguments": {"query": "x"}}</tool_call>', 'no "name"'),
-        ('<tool_call>{"name": 3, "arguments": {}}</tool_call>', 'no "name"'),
-        ('<tool_call>{"name": "", "arguments": {}}</tool_call>', 'no "name"'),
-        ('<tool_call>{"name": "search"}</tool_call>', 'no "arguments"'),
-        ('<tool_call>{"name": "search", "arguments": "{}"}</tool_call>', 'no "arguments"'),
-        ("</tool_call>", "</tool_call> without <tool_call>"),
-        ("<tool_call", "a tag is not finished"),
+        ('<tool_call>{"name": "search", "arguments": {</tool_call>', BAD_JSON, "not valid JSON"),
+        ("<tool_call></tool_call>", BAD_JSON, "not valid JSON"),
+        ("<tool_call>" + "[" * 5000 + "</tool_call>", BAD_JSON, "not valid JSON"),
+        ('<tool_call>["search", "Anra"]</tool_call>', NOT_A_CALL, "the call is a list"),
+        ('<tool_call>{"arguments": {"query": "x"}}</tool_call>', NOT_A_CALL, 'no "name"'),
+        ('<tool_call>{"name": 3, "arguments": {}}</tool_call>', NOT_A_CALL, 'no "name"'),
+        ('<tool_call>{"name": "", "arguments": {}}</tool_call>', NOT_A_CALL, 'no "name"'),
+        ('<tool_call>{"name": "search"}</tool_call>', NOT_A_CALL, 'no "arguments"'),
+        ('<tool_call>{"name": "search", "arguments": "{}"}</tool_call>', NOT_A_CALL, 'no "arguments"'),
+        ("</tool_call>", HALF_TAG, "</tool_call> without <tool_call>"),
+        ("<tool_call", HALF_TAG, "a tag is not finished"),
+        ('<tool_call>{"name": "a", "arguments": {}}{"name": "b", "arguments": {}}</tool_call>', TWO_CALLS, "two calls"),
     ],
 )
-def test_a_malformed_call_comes_back_with_its_reason(
-    tokenizer: PreTrainedTokenizerFast, block: str, reason: str
+def test_a_malformed_call_comes_back_with_its_kind_its_reason_and_the_right_form(
+    tokenizer: PreTrainedTokenizerFast, block: str, kind: CallError, reason: str
 ) -> None:
-    calls = parse(tokenizer, f"{block} and {CALL}").calls
-    assert [call.error is None for call in calls] == [False, True]  # the valid neighbour is kept
-    assert reason in str(calls[0].error)
+    malformed, valid = parse(tokenizer, f"{block} and {CALL}").calls
+    assert (malformed.error_kind, valid.error, valid.error_kind) == (kind, None, None)  # the valid neighbour is kept
+    assert reason in str(malformed.error)
+    assert str(malformed.error).endswith(f"; {FORM}")
 
 
 @pytest.mark.parametrize("text", ['<tool_call>{"name": "search"', CALL.removesuffix("</tool_call>"), "<tool_call>"])
 def test_a_call_that_is_not_closed_is_malformed(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
-    assert [call.error[:36] for call in parse(tokenizer, text).calls if call.error] == [
-        "<tool_call> without </tool_call>; ex"
-    ]
+    (call,) = parse(tokenizer, text).calls
+    assert (call.error_kind, call.error) == (HALF_TAG, f"<tool_call> without </tool_call>; {FORM}")
 
 
 def test_an_unclosed_call_does_not_hide_the_next_one(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -75,17 +81,66 @@ def test_an_unclosed_call_does_not_hide_the_next_one(tokenizer: PreTrainedTokeni
     assert [call.error is None for call in calls] == [False, True]
 
 
+def test_another_tag_is_named_in_what_is_expected(tokenizer: PreTrainedTokenizerFast) -> None:
+    other = HermesFormat(tool_call="answer", tool_response="think")
+    (call,) = other.parse(tokenizer, tokenizer.encode("<answer>x</answer>")).calls
+    assert str(call.error).endswith('expected <answer>{"name": ..., "arguments": {...}}</answer>')
+
+
 @pytest.mark.parametrize("thought", [f"<think>{CALL}</think>", f"{CALL}</think>", f"<think>a</think><think>{CALL}"])
-def test_calls_in_thoughts_do_not_count(tokenizer: PreTrainedTokenizerFast, thought: str) -> None:
-    assert parse(tokenizer, thought).calls == ()
+def test_calls_in_thoughts_are_not_run_and_say_so(tokenizer: PreTrainedTokenizerFast, thought: str) -> None:
+    action = parse(tokenizer, thought)
+    (call,) = action.ignored
+    assert (action.calls, call.error_kind) == ((), CallError.IN_THOUGHT)
+    assert (call.name, call.arguments) == ("search", {"query": "mentor of Anra"})
+    assert "behind </think>" in str(call.error)
+
+
+@pytest.mark.parametrize("thought", ["<think>I could write <tool_call>.</think>", "</tool_call>?</think>"])
+def test_a_thought_may_name_a_tag(tokenizer: PreTrainedTokenizerFast, thought: str) -> None:
+    assert parse(tokenizer, f"{thought}{CALL}").ignored == ()
 
 
 def test_a_call_after_a_thought_counts(tokenizer: PreTrainedTokenizerFast) -> None:
     assert len(parse(tokenizer, f"<think>{CALL}</think>{CALL}").calls) == 1
 
 
-def test_nothing_counts_after_the_end_of_the_turn(tokenizer: PreTrainedTokenizerFast) -> None:
-    assert parse(tokenizer, f"Done.<|im_end|>{CALL}") == Action("Done.", ())
+def test_a_call_behind_the_end_of_the_turn_is_not_run_and_says_so(tokenizer: PreTrainedTokenizerFast) -> None:
+    action = parse(tokenizer, f"Done.<|im_end|>{CALL}")
+    assert (action.text, action.calls) == ("Done.", ())
+    assert [(call.name, call.error_kind) for call in action.ignored] == [("search", CallError.AFTER_END)]
+
+
+def test_a_call_behind_the_answer_is_not_run_and_says_so(tokenizer: PreTrainedTokenizerFast) -> None:
+    action = parse(tokenizer, f"<answer>Bodor</answer>{CALL}")
+    assert (action.calls, action.answer) == ((), "Bodor")
+    assert [(call.name, call.error_kind) for call in action.ignored] == [("search", CallError.AFTER_END)]
+
+
+def test_a_call_between_two_answers_is_behind_the_first(tokenizer: PreTrainedTokenizerFast) -> None:
+    action = parse(tokenizer, f"<answer>a</answer>{CALL}<answer>b</answer>")
+    assert (action.calls, len(action.ignored), action.answer) == ((), 1, "b")
+
+
+def test_half_a_call_behind_the_answer_says_so_too(tokenizer: PreTrainedTokenizerFast) -> None:
+    action = parse(tokenizer, "<answer>Bodor</answer><tool_call>{")
+    assert (action.calls, [call.error_kind for call in action.ignored]) == ((), [CallError.AFTER_END])
+
+
+def test_a_call_before_the_answer_is_run(tokenizer: PreTrainedTokenizerFast) -> None:
+    action = parse(tokenizer, f"{CALL}<answer>Bodor</answer>")
+    assert (len(action.calls), action.ignored, action.answer) == (1, (), "Bodor")
+
+
+def test_answer_tags_in_an_argument_are_no_answer(tokenizer: PreTrainedTokenizerFast) -> None:
+    action = parse(tokenizer, CALL.replace("Anra", "<answer>Anra</answer>") + CALL)
+    assert (len(action.calls), action.ignored, action.answer) == (2, (), None)
+    assert action.calls[0].arguments == {"query": "mentor of <answer>Anra</answer>"}
+
+
+def test_the_last_answer_counts_and_none_in_a_thought(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert parse(tokenizer, "<answer> a </answer><answer>\nb </answer>").answer == "b"
+    assert parse(tokenizer, "<think><answer>a</answer></think>").answer is None
 
 
 def test_an_empty_turn_parses(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -119,57 +174,12 @@ def test_a_result_that_spells_control_tokens_keeps_its_text(tokenizer: PreTraine
     assert f"\n{text}\n" in tokenizer.decode(FORMAT.observation(tokenizer, [text]))
 
 
-@pytest.mark.parametrize("kind", ["tokenizer", "qwen_like"])
-def test_appended_turns_are_what_rendering_the_whole_chat_gives(kind: str, request: pytest.FixtureRequest) -> None:
-    tokenizer = request.getfixturevalue(kind)
-    world = synthetic_world(Random(0))
-    rows = make_demonstrations([world], 40, Demonstrator(), Random(0), top_k=3, max_hops=4, exclude=())
-    for row in rows:
-        first, *later = row["messages"]
-        tokens = FORMAT.prompt(tokenizer, [first], [])
-        for message in later:
-            speak = FORMAT.action if message["role"] == "assistant" else lambda t, text: FORMAT.observation(t, [text])
-            tokens += speak(tokenizer, message["content"])
-        rendered = tokenizer.apply_chat_template(row["messages"], return_dict=False)
-        assert [*tokens, *tokenizer.encode("\n")] == rendered
-
-
-@pytest.mark.parametrize("kind", ["tokenizer", "qwen_like"])
-def test_check_accepts_tokenizers_of_the_qwen_form(kind: str, request: pytest.FixtureRequest) -> None:
-    FORMAT.check(request.getfixturevalue(kind))
-
-
 def with_changes(tokenizer: PreTrainedTokenizerFast, **changes: str | None) -> PreTrainedTokenizerFast:
     """A copy with some attributes changed."""
     copy = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()))
     for name, value in {"eos_token": "<|im_end|>", "chat_template": CHAT_TEMPLATE, **changes}.items():
         setattr(copy, name, value)
     return copy
-
-
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        ({"chat_template": None}, "this tokenizer has none"),
-        ({"eos_token": None}, "an end-of-text token"),
-        ({"chat_template": CHAT_TEMPLATE.replace("tool_response", "result")}, "<result>"),
-        (
-            {"chat_template": CHAT_TEMPLATE.replace("message.content +", "message.content | trim + ' ' +")},
-            "renders the",
-        ),
-        ({"chat_template": "{{ raise_exception('no tools here') }}"}, "no tools here"),
-    ],
-)
-def test_check_says_why_a_tokenizer_does_not_fit(
-    tokenizer: PreTrainedTokenizerFast, changes: dict[str, str | None], complaint: str
-) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        FORMAT.check(with_changes(tokenizer, **changes))
-
-
-def test_check_names_markers_that_are_not_single_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
-    with pytest.raises(ValueError, match="which this tokenizer lacks: <function>, </function>"):
-        HermesFormat(tool_call="function").check(tokenizer)
 
 
 def test_the_turn_ends_at_the_end_of_text_too(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -1,0 +1,5 @@
+"""Small broken repositories to repair with tools."""
+
+from lightning_agentrl.environments.repair.environment import Repair
+
+__all__ = ["Repair"]
