@@ -90,7 +90,7 @@ def check_signals(environment: Environment, tasks: Sequence[Task], wanted: Signa
     if environment.gives_turn_rewards and Signal.TURN_REWARDS not in wanted | read:
         raise ValueError(
             "The environment gives rewards or penalties to turns, which the chosen credit assigner does not read. "
-            "Choose MTGRPO or GiGPO, or set turn_reward and invalid_call_penalty to 0."
+            "Choose MTGRPO or GiGPO, or set turn_reward and the penalty of invalid calls or actions to 0."
         )
     if Signal.ANSWER_LOGPROBS in wanted:
         check_template(environment.answer_template)

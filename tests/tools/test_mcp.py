@@ -82,9 +82,6 @@ def gone(pid: int) -> bool:
         os.close(watch)
 
 
-# --- what a good server says -------------------------------------------------------------------------------------
-
-
 def test_a_tool_has_the_name_the_description_and_the_schema_of_the_server(box: Toolbox) -> None:
     add = box.tools["add"]
     assert add.description == "Add two whole numbers."
@@ -221,9 +218,6 @@ def test_a_server_over_http_may_be_killed_and_come_back() -> None:
     with http_server(port) as (process, _):
         assert run(box, "pid").text == str(process.pid)
         tools.close()
-
-
-# --- what does not start -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("settings", [{}, {"command": ["python"], "url": "http://127.0.0.1:1/mcp"}])
