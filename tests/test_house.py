@@ -19,7 +19,7 @@ import lightning_agentrl
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OPTIONAL = (
-    *("vllm", "pycountry", "pyarrow", "matplotlib", "pytest", "hypothesis"),
+    *("vllm", "pycountry", "pyarrow", "pytest", "hypothesis"),
     *("math_verify", "mcp", "gymnasium", "textworld", "jericho", "alfworld", "datasets"),
 )
 UNPINNED = ("alfworld",)
@@ -64,6 +64,15 @@ def third_party_imports() -> set[str]:
 def test_every_module_imports_without_the_optional_packages():
     done = subprocess.run([sys.executable, "-c", IMPORT_EVERYTHING, *OPTIONAL], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_figures_import_matplotlib_only_when_they_are_drawn():
+    """By reading: torchmetrics imports it where it is installed, so hiding it would hide torchmetrics too."""
+    for path in (ROOT / "lightning_agentrl").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == "matplotlib" for name in names), path
 
 
 def test_floors_hold():
