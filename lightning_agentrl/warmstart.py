@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_agentrl.data.demonstrations import Demonstration, read_demonstrations
 from lightning_agentrl.data.tiny_tokenizer import train_tokenizer
+from lightning_agentrl.formats.respelling import respelled
 from lightning_agentrl.policy import TinyPolicy
 from lightning_agentrl.scoring import forward
 
@@ -172,7 +173,12 @@ def _train(settings: WarmStart, demonstrations: Sequence[Demonstration], chat_fo
     say(f"Warm start: {settings.steps} steps on {len(demonstrations)} demonstrations; once, then cached.")
     state = torch.random.get_rng_state(), random.getstate()
     seed_everything(settings.seed, verbose=False)
-    tokenizer = train_tokenizer((text for d in demonstrations for text in d.texts), settings.shape.vocab_size)
+    demonstrations = [
+        replace(d, turns=tuple((respelled(said, chat_format), answer) for said, answer in d.turns))
+        for d in demonstrations
+    ]
+    texts = (text for d in demonstrations for text in d.texts)
+    tokenizer = train_tokenizer(texts, settings.shape.vocab_size, chat_format.markers)
     rows = [encode(d, chat_format, tokenizer, settings.observations) for d in demonstrations]
     longest = max(len(ids) for ids, _ in rows)
     if longest > settings.shape.context:

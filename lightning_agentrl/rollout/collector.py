@@ -185,7 +185,8 @@ class Collector:
         }
 
     def _start(self, learner: Learner, place: Place) -> None:
-        dtype = learner.policy_dtype
+        assert self._sampler is not None, "prepare comes first"
+        dtype, tokenizer = learner.policy_dtype, self._sampler.tokenizer
         setup = EngineSetup(
             config=learner.policy_config,
             dtype=dtype,
@@ -193,6 +194,7 @@ class Collector:
             max_model_len=self.limits.max_model_len,
             temperature=learner.temperature,
             distributed=place.world_size > 1,
+            tokenizer=tokenizer if self.format.stop_strings(tokenizer) else None,
         )
         self.engine.start(setup)
         tolerance = self.parity_tolerance

@@ -46,7 +46,9 @@ def openings(
             closed = [False] * len(ids) if branching.splits_calls else chat_format.inside_calls(tokenizer, ids)
             last = min(limits.max_turn_tokens, limits.max_model_len - column) - branching.least_room  # to start at
             stop = min(len(ids), last + 1) - ahead
-            chosen = [_speaks(tokenizer, token) and not inside for token, inside in zip(ids, closed, strict=True)]
+            begun = [*chat_format.inside_stops(tokenizer, ids)[ahead:], *[False] * ahead]  # where a branch would start
+            told = zip(ids, closed, begun, strict=False)
+            chosen = [_speaks(tokenizer, token) and not inside and not split for token, inside, split in told]
             result[row, column : column + len(ids)] = torch.tensor(chosen)
             result[row, column + max(stop, 0) : column + len(ids)] = False
             column += len(ids) + (len(turn.observation) if turn.observation else 0)
