@@ -45,11 +45,12 @@ def make(tmp_path: Path) -> Iterator[Make]:
         pools.append(ChildPool(lambda: [sys.executable, "-S", str(script), health], size, seconds, {"harmless": True}))
         return pools[-1]
 
+    others = psutil.Process().children()
     yield pool
     for made in pools:
         made.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "agentrl-child"]
-    assert not psutil.Process().children()
+    assert not [child for child in psutil.Process().children() if child not in others]
 
 
 def answer(pool: ChildPool, **request: Any) -> Any:

@@ -38,7 +38,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def servers() -> list[psutil.Process]:
     """Those that this process has started."""
-    return [child for child in psutil.Process().children() if MODULE in child.cmdline()]
+    alive = (child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE)
+    return [child for child in alive if MODULE in child.cmdline()]
 
 
 @pytest.fixture(scope="module")

@@ -275,5 +275,7 @@ sandbox.close()
 
 def nobody() -> list[str]:
     """Starts Python as a user without rights; an interpreter in root's own folder is out of its reach."""
-    python = sys.executable if os.stat(Path.home()).st_mode & 0o001 else "/usr/bin/python3"
+    own = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
+    within_reach = all(folder.stat().st_mode & 0o001 for folder in own.parents)
+    python = sys.executable if within_reach else "/usr/bin/python3"
     return ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", python]
