@@ -24,11 +24,15 @@ COMPUTE: Mapping[Symbol, Callable[[int, int], int]] = {
     "%": lambda a, b: a % b,
 }
 INVERSE: Mapping[Symbol, Symbol] = {"+": "-", "-": "+", "*": "//"}
-ORDERS: Mapping[Symbol, str] = {"+": "add {}", "-": "subtract {}", "*": "multiply by {}"}
+ORDERS: Mapping[Symbol, tuple[str, ...]] = {
+    "+": ("add {n}", "increase by {n}", "put {n} on top"),
+    "-": ("subtract {n}", "decrease by {n}", "take {n} away"),
+    "*": ("multiply by {n}", "scale by {n}", "make it {n} times as much"),
+}
 EVENTS: Mapping[Symbol, tuple[str, ...]] = {
-    "+": ("{who} finds {n} more", "{who} gets {n} as a gift"),
-    "-": ("{who} loses {n} of them", "{who} sells {n} of them"),
-    "*": ("each of them turns into {n}", "a spell makes {n} of each"),
+    "+": ("{who} finds {n} more", "{who} gets {n} as a gift", "{who} buys {n} more"),
+    "-": ("{who} loses {n} of them", "{who} sells {n} of them", "{who} gives {n} away"),
+    "*": ("each of them turns into {n}", "a spell makes {n} of each", "{who} swaps each for {n}"),
 }
 ORDINALS = ("First", "Second", "Third", "Fourth", "Fifth", "Sixth", "Seventh")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -149,15 +153,28 @@ def draw_problem(kind: Kind, level: int, digits: int, rng: Random) -> Problem:
     if kind == "nested":
         return Problem(f"What is {_nested(str(start), operations)}?", kind, start, tuple(operations))
     if kind == "chain":
-        orders = [ORDERS[done.symbol].format(done.operand) for done in operations]
-        sentences = tuple(f"{ordinal}, {order}." for ordinal, order in zip(ORDINALS, orders, strict=False))
+        orders = _in_words(operations, ORDERS, rng)
+        sentences = tuple(f"{ordinal} {order}." for ordinal, order in zip(ORDINALS, orders, strict=False))
         text = f"Start with {start}. {' '.join(sentences)} What comes out?"
     else:
         who, things = rng.choice(PEOPLE), rng.choice(THINGS)
-        events = [rng.choice(EVENTS[done.symbol]).format(who=who, n=done.operand) for done in operations]
+        events = _in_words(operations, EVENTS, rng, who)
         sentences = tuple(f"On {day} {event}." for day, event in zip(DAYS, events, strict=False))
         text = f"{who} has {start} {things}. {' '.join(sentences)} How many {things} are there now?"
     return Problem(text, kind, start, tuple(operations), sentences)
+
+
+def _in_words(
+    operations: Sequence[Operation], words: Mapping[Symbol, tuple[str, ...]], rng: Random, who: str = ""
+) -> list[str]:
+    """Each operation in words; none are used twice while there are others, so that they can be told apart."""
+    left: dict[Symbol, list[str]] = {}
+    told = []
+    for done in operations:
+        if not left.get(done.symbol):
+            left[done.symbol] = rng.sample(words[done.symbol], len(words[done.symbol]))
+        told.append(left[done.symbol].pop().format(n=done.operand, who=who))
+    return told
 
 
 def _operation(value: int, most: int, rng: Random) -> Operation:

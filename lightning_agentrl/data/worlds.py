@@ -17,9 +17,14 @@ class Fact:
     object: str
 
     @property
+    def sentence(self) -> str:
+        """The fact in words."""
+        return f"The {self.relation} of {self.subject} is {self.object}."
+
+    @property
     def passage(self) -> str:
         """The fact as a passage. Its title names the subject once more, so that BM25 prefers it for its subject."""
-        return f'"{self.subject}"\nThe {self.relation} of {self.subject} is {self.object}.'
+        return f'"{self.subject}"\n{self.sentence}'
 
     @property
     def query(self) -> str:
@@ -47,14 +52,8 @@ class World:
 
     @property
     def pages(self) -> list[str]:
-        """A page per subject: its quoted name, then all that is known of it.
-
-        The text names the subject once more, so that BM25 prefers its page to those that mention it.
-        """
-        return [
-            f'"{name}"\nAll about {name}: {", ".join(f"the {fact.relation} is {fact.object}" for fact in facts)}.'
-            for name, facts in self.about.items()
-        ]
+        """The same as pages whose titles do not tell what they say: a fact's is its canonical query."""
+        return [f'"{fact.query}"\n{fact.sentence}' for fact in self.facts] + list(self.distractors)
 
     @cached_property
     def about(self) -> Mapping[str, Sequence[Fact]]:

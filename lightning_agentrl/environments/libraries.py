@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 from lightning_agentrl.data.worlds import Fact, World
-from lightning_agentrl.tools.retrieval import Ranking
 from lightning_agentrl.tools.search import SearchTool
 
 Step = tuple[str, str]
@@ -71,33 +70,26 @@ class PassageLibrary(Library):
 
 
 class PageLibrary(Library):
-    """A page per subject: a search shows titles, and the page has to be opened."""
+    """A page per fact: a search shows titles, and the page has to be opened."""
 
     @cached_property
     def texts(self) -> Sequence[str]:
-        """What is known of each subject."""
+        """Facts and distractors."""
         return self.world.pages
 
     def findable(self) -> list[Fact]:
-        """Facts about subjects whose page is the first result of their name."""
-        found = {subject for subject in self.world.about if self._page(subject) is not None}
-        return [fact for fact in self.world.facts if fact.subject in found]
+        """Facts whose page is the first result of their canonical query."""
+        return [fact for number, fact in enumerate(self.world.facts) if self._best(fact) == number]
 
     def look_up(self, fact: Fact) -> list[Step]:
-        """A search for the subject, then its page."""
-        query = f"about {fact.subject}"
-        searched = (tool_call(self._search.name, {"query": query}), self._search.lookup(query).text)
-        number = self._page(fact.subject)
-        if number is None:
-            return [searched]
+        """A search, then the first page that it found."""
+        searched = (tool_call(self._search.name, {"query": fact.query}), self._search.lookup(fact.query).text)
+        number = self._best(fact)
         return [searched, (tool_call("fetch", {"id": str(number)}), self.texts[number])]
 
-    def _page(self, subject: str) -> int | None:
-        """Number of the page that a search for a subject shows first, if it is about the subject."""
-        ranking = self._search.source
-        assert isinstance(ranking, Ranking)
-        best = ranking.hits(f"about {subject}", 1)
-        return int(best[0].id) if best and best[0].title == subject else None
+    def _best(self, fact: Fact) -> int:
+        """Number of the first result; there is one, since each title is the query of its fact."""
+        return self._search.rank(fact.query)[0]
 
     @cached_property
     def _search(self) -> SearchTool:

@@ -47,8 +47,8 @@ def make_data(
 
     Args:
         world: "synthetic" has made-up people and places and 1-4 hops; "iso" has real subdivisions, countries and codes
-            (needs lightning-agentrl[data]) and 1-3 hops; "pages" is like "synthetic" with a page per name instead of a
-            passage per fact and 1-3 hops: a search shows titles alone, and the page has to be opened.
+            (needs lightning-agentrl[data]) and 1-3 hops; "pages" is "synthetic" with 1-3 hops, for a search that shows
+            titles alone and a tool that opens the page.
         out: folder to write corpus.jsonl, train.jsonl, validation.jsonl, demonstrations.jsonl and world.json to.
         seed: seed of the world, of the choice of questions and of the demonstrations.
         top_k: passages per search result in the demonstrations; train with the same number.
@@ -115,14 +115,12 @@ class Built(NamedTuple):
 
 def _worlds(name: WorldName, seed: int, demonstrations: int) -> Built:
     chances = [Random(f"demonstrations {seed} {n}") for n in range(0, max(demonstrations, 1), PER_WORLD)]
-    if name == "synthetic":
+    if name in ("synthetic", "pages"):
         fresh = [synthetic_world.synthetic_world(chance) for chance in chances]
         drawn = synthetic_world.synthetic_world(Random(f"world {seed}"))
+        if name == "pages":
+            return Built(drawn, fresh, PAGES_MAX_HOPS, PageLibrary)
         return Built(drawn, fresh, synthetic_world.MAX_HOPS, PassageLibrary)
-    if name == "pages":  # every distractor would be a page without a name to ask for
-        fresh = [synthetic_world.synthetic_world(chance, distractors=0) for chance in chances]
-        drawn = synthetic_world.synthetic_world(Random(f"world {seed}"), distractors=0)
-        return Built(drawn, fresh, PAGES_MAX_HOPS, PageLibrary)
     if name == "iso":
         real = iso_world.iso_world()
         return Built(real, [real.shuffled(chance) for chance in chances], iso_world.MAX_HOPS, PassageLibrary)

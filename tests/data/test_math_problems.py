@@ -88,11 +88,11 @@ def asked_for(problem: Problem) -> int:
     result = int(re.findall(r"\d+", value)[0])
     for sentence in rest:
         number = int(re.findall(r"\d+", sentence)[0])
-        if re.search("subtract|loses|sells", sentence):
+        if re.search("subtract|decrease|take|loses|sells|gives", sentence):
             result -= number
-        elif re.search("multiply|turns|spell", sentence):
+        elif re.search("multiply|scale|times|turns|spell|swaps", sentence):
             result *= number
-        elif re.search("add|finds|gets", sentence):
+        elif re.search("add|increase|put|finds|gets|buys", sentence):
             result += number
         else:
             raise AssertionError(sentence)

@@ -101,7 +101,8 @@ class Shop(Environment):
 
     @cached_property
     def _demonstrations(self) -> Path:
-        made_of = (LAYOUT, self.products, self.validation_goals, self.seed, self.page_size)
+        # The catalogue stands for the code that draws products: other pages need other demonstrations.
+        made_of = (LAYOUT, self._catalogue, self.validation_goals, self.seed, self.page_size)
         settings = repr((made_of, self.rules.list_actions, self.system_prompt, self.shopper))
         digest = hashlib.blake2b(settings.encode(), digest_size=6).hexdigest()
         return self.data_dir / f"demonstrations-{digest}.jsonl"
