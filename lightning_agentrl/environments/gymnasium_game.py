@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from lightning_agentrl.environments.base import Episode, Observation, Unforkable
 from lightning_agentrl.environments.tools import state_key
 from lightning_agentrl.tools.base import InfrastructureError
+from lightning_agentrl.tools.text import bounded, sound
 from lightning_agentrl.tools.threads import in_thread
 from lightning_agentrl.types import Action, CallError, Reward, ToolCall, Trajectory
 
@@ -97,10 +98,7 @@ class Reading:
                 f"The policy reads text, and {source} is of type {type(shown).__name__}. Set describe to a function "
                 f"that puts observations into words, or show: render with render_mode: ansi in options."
             )
-        text = COLOURED.sub(r"[\1]", shown).strip("\n")
-        if len(text) > self.max_characters:
-            text = text[: self.max_characters] + " [cut off]"
-        return text.encode(errors="replace").decode()  # half a surrogate pair is nothing that a tokenizer takes
+        return bounded(COLOURED.sub(r"[\1]", shown).strip("\n"), self.max_characters)[0]
 
 
 class GameEpisode(Episode):
@@ -200,7 +198,7 @@ class GameEpisode(Episode):
 
     def _told(self, reason: str, call: ToolCall, penalty: float) -> Observation:
         """An error with the state that it left as it was, which the key of the state says too."""
-        text = reason.encode(errors="replace").decode()[: self._reading.max_characters]
+        text = sound(reason)[: self._reading.max_characters]
         key = state_key((self._shown,))
         return Observation(message=f"{text}\n{self._shown}", tool_calls=(call,), penalty=penalty, state_key=key)
 

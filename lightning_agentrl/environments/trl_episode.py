@@ -15,6 +15,7 @@ from lightning_agentrl.environments.tools import ToolEpisode, ToolRules
 from lightning_agentrl.environments.trl_rewards import TRLRewards
 from lightning_agentrl.tools.base import InfrastructureError, Tool, ToolLimits, ToolResult
 from lightning_agentrl.tools.function import FunctionTool
+from lightning_agentrl.tools.text import sound
 from lightning_agentrl.tools.threads import in_thread
 from lightning_agentrl.tools.toolbox import Toolbox
 from lightning_agentrl.types import Action, ParsedCall, Reward, Trajectory
@@ -205,7 +206,7 @@ def reset(instance: Any, columns: Mapping[str, Any]) -> str | None:
         said = "".join(str(part["text"]) for part in said)
     if said is not None and not isinstance(said, str):
         raise ValueError(f"reset must return text or None, got {type(said).__name__}.")
-    return None if said is None else said.encode(errors="replace").decode()
+    return None if said is None else sound(said)
 
 
 def spoken(value: Any) -> str:

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from lightning_agentrl.tools.arguments import argument_problem
 from lightning_agentrl.tools.base import InfrastructureError, Tool, ToolLimits, ToolResult
+from lightning_agentrl.tools.text import bounded
 from lightning_agentrl.types import CallError, ParsedCall
 
 FIRST_WAIT = 0.1
@@ -125,7 +126,7 @@ def failure(kind: str, reason: str) -> ToolResult:
 async def _attempt(tool: Tool, arguments: Mapping[str, Any], limits: ToolLimits) -> ToolResult:
     started = time.perf_counter()
     result = await _outcome(tool, arguments, limits)
-    text, cut = _readable(result.text, limits.max_characters)
+    text, cut = bounded(result.text, limits.max_characters)
     return replace(result, text=text, truncated=result.truncated or cut, latency=time.perf_counter() - started)
 
 
@@ -159,11 +160,3 @@ async def _outcome(tool: Tool, arguments: Mapping[str, Any], limits: ToolLimits)
 def _failed(task: asyncio.Task[ToolResult]) -> bool:
     """A failure is not shared: the next trajectory may have better luck."""
     return task.cancelled() or task.exception() is not None or not task.result().ok
-
-
-def _readable(text: str, max_characters: int) -> tuple[str, bool]:
-    """Text of bounded length that a tokenizer takes, half surrogate pairs as question marks; and if it was cut off."""
-    cut = len(text) > max_characters
-    if cut:
-        text = text[:max_characters] + " [cut off]"
-    return text.encode("utf-8", errors="replace").decode("utf-8"), cut

@@ -10,6 +10,7 @@ from lightning_agentrl.environments.repair.judging import run_visible
 from lightning_agentrl.tools.base import Tool, ToolLimits, ToolResult
 from lightning_agentrl.tools.function import FunctionTool, describe
 from lightning_agentrl.tools.sandbox import Sandbox
+from lightning_agentrl.tools.text import sound
 
 MOST_CHARACTERS = 20_000
 """Greatest length of a file."""
@@ -87,7 +88,7 @@ class Workspace:
         content = self.files[name]
         if not old.strip() or content.count(old) != 1:
             return _refused("no_single_match", _advice(name, content, old))
-        new = new.encode("utf-8", "replace").decode("utf-8")  # half surrogate pairs have no place in a file
+        new = sound(new)
         if old == new:
             return _refused("no_change", "old and new are the same")
         if len(content) - len(old) + len(new) > MOST_CHARACTERS:
