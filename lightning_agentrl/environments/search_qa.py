@@ -113,7 +113,7 @@ class SearchQA(Environment):
             log.info(make_data(self.world, self.data_dir, top_k=self.top_k))
         self.tasks("train")
         self.tasks("validation")
-        check_tools(self.tools)
+        check_tools(tuple(self._toolbox.tools.values()))  # what it starts, `close` ends
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """Questions in the order of their file."""

@@ -89,7 +89,8 @@ class ToolQA(Environment):
 
     def close(self) -> None:
         """Close tools and rewards."""
-        self._toolbox.close()
+        if "_toolbox" in vars(self):
+            self._toolbox.close()
         self.reward.close()
 
     @cached_property

@@ -31,6 +31,12 @@ class FetchTool(Tool):
     def __post_init__(self) -> None:
         if self.page_characters < 1:
             raise ValueError(f"page_characters must be at least 1, got {self.page_characters}.")
+        patience = self.pages.timeout
+        if patience is not None and patience >= self.limits.timeout:
+            raise ValueError(
+                f"The pages may take {patience:g} seconds, the tool {self.limits.timeout:g}: the policy would be "
+                f"blamed for a slow server. Let the timeout of the pages be the smaller one."
+            )
 
     @property
     def parameters(self) -> Mapping[str, Any]:

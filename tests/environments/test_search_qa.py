@@ -174,6 +174,14 @@ def test_serving_finds_what_searching_here_finds_and_closing_ends_it(data_dir: P
     assert set(psutil.Process().children()) == started
 
 
+def test_closing_ends_a_server_that_nobody_has_searched_with_yet(data_dir: Path) -> None:
+    started = set(psutil.Process().children())
+    served = SearchQA(data_dir, serve=True)
+    served.prepare()  # the run fails behind it, before any episode
+    served.close()
+    assert set(psutil.Process().children()) == started
+
+
 def test_files_may_be_named_one_by_one(data_dir: Path, tmp_path: Path) -> None:
     environment = SearchQA(
         corpus=data_dir / "corpus.jsonl", train=data_dir / "validation.jsonl", validation=data_dir / "train.jsonl"

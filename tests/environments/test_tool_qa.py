@@ -36,7 +36,7 @@ def add(a: int, b: int) -> int:
 
 
 class Pair(ToolSource):
-    """Gives two tools, and counts how often it is closed."""
+    """Gives two tools."""
 
     def tools(self) -> Sequence[Tool]:
         return (SearchTool(PASSAGES), add)
@@ -121,6 +121,14 @@ def test_a_malformed_call_is_penalised_when_asked_for(make: Make) -> None:
 
 def test_a_source_gives_all_of_its_tools(make: Make) -> None:
     assert [each.name for each in make(Pair()).tools] == ["search", "add"]
+
+
+def test_closing_before_anything_was_opened_asks_no_source_for_tools(make: Make) -> None:
+    class Away(ToolSource):
+        def tools(self) -> Sequence[Tool]:
+            raise ValueError("the server is away")
+
+    make(Away()).close()
 
 
 def test_limits_are_set_by_the_name_of_a_tool(make: Make) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from lightning_agentrl.testing.retriever import scripted_server
 from lightning_agentrl.tools.base import InfrastructureError, ToolResult
 from lightning_agentrl.tools.fetch import FetchTool
 from lightning_agentrl.tools.retrieval import PageFile, PageServer
+from lightning_agentrl.tools.retrieval import pages as retrieval_pages
 from lightning_agentrl.tools.toolbox import Toolbox
 from lightning_agentrl.types import CallError, ParsedCall
 
@@ -115,11 +118,11 @@ def test_pages_of_many_trajectories_share_a_request() -> None:
         assert server.asked == [{"urls": ["a", "b", "c"]}]
 
 
-@pytest.mark.parametrize("reply", [{"result": []}, {"result": [{"page": "x"}]}, {"result": [7]}, []])
+@pytest.mark.parametrize("reply", [{"result": []}, {"result": [{"page": "x"}]}, {"result": [7]}, [], b"busy"])
 def test_a_page_server_that_answers_nonsense_is_failed_machinery(reply: Any) -> None:
     with (
         scripted_server(lambda path, body: (200, reply)) as server,
-        pytest.raises(InfrastructureError, match="server"),
+        pytest.raises(InfrastructureError, match=r"server must|server was asked|not JSON"),
     ):
         asyncio.run(PageServer(server.url).contents("a"))
 
@@ -128,6 +131,38 @@ def test_a_page_server_that_answers_nonsense_is_failed_machinery(reply: Any) -> 
 def test_settings_of_a_page_server_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
         PageServer(**{"url": "http://127.0.0.1:8000", **settings})
+
+
+def test_a_page_server_that_is_not_there_is_noticed_before_a_run() -> None:
+    with scripted_server(lambda path, body: (200, {"result": [None]})) as server:
+        PageServer(server.url).check()
+        url = server.url
+    with pytest.raises(ValueError, match=r"page server is not ready: .*cannot be reached.*must answer null"):
+        PageServer(url).check()
+
+
+def test_pages_that_are_slower_than_the_tool_are_refused() -> None:
+    with pytest.raises(ValueError, match="pages may take 60 seconds, the tool 30"):
+        FetchTool(PageServer("http://127.0.0.1:8000", timeout=60.0))
+
+
+def test_a_file_of_pages_is_read_once_and_beside_the_event_loop(
+    pages: PageFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_by: list[int] = []
+
+    def slowly(corpus: Path, max_bad_rows: int) -> dict[str, str]:
+        read_by.append(threading.get_ident())
+        time.sleep(0.05)
+        return {"a": "x"}
+
+    async def run() -> list[str | None]:
+        return await asyncio.gather(*(pages.contents("a") for _ in range(4)))
+
+    monkeypatch.setattr(retrieval_pages, "pages_by_name", slowly)
+    assert asyncio.run(run()) == ["x"] * 4
+    assert len(read_by) == 1
+    assert read_by != [threading.get_ident()]
 
 
 def test_a_part_without_length_is_refused(pages: PageFile) -> None:

@@ -146,6 +146,13 @@ def test_an_interrupted_attempt_is_not_taken_for_an_index(tmp_path: Path, monkey
     assert found(BM25(path, tmp_path / "index"), "rival") == ["p2"]
 
 
+def test_what_a_killed_run_left_of_an_index_is_swept_up(tmp_path: Path) -> None:
+    (tmp_path / ".index.partial").mkdir()
+    (tmp_path / ".index.partial" / "passages.jsonl").write_text("half a")
+    assert found(BM25(corpus(tmp_path), tmp_path / "index"), "rival") == ["p2"]
+    assert {each.name for each in tmp_path.iterdir()} == {"corpus.jsonl", "index", "index.lock"}
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("years of work")

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -75,6 +76,7 @@ def test_a_blank_document_is_no_hit() -> None:
     "reply",
     [
         b"<html>busy</html>",
+        b"[" * 100_000,
         [],
         {"error": "x"},
         {"result": "x"},
@@ -224,6 +226,20 @@ def test_one_retriever_serves_one_event_loop_after_the_other() -> None:
     with scripted_server(echo) as server:
         retriever = HTTPRetriever(server.url)
         assert [asyncio.run(retriever.search([query], 1))[0][0].title for query in "ab"] == ["a", "b"]
+
+
+def test_event_loops_that_ended_are_let_go_with_their_connections() -> None:
+    with scripted_server(echo) as server:
+        retriever, loops = HTTPRetriever(server.url), []
+
+        async def run() -> None:
+            loops.append(weakref.ref(asyncio.get_running_loop()))
+            await retriever.search(["a"], 1)
+
+        for _ in range(3):
+            asyncio.run(run())
+        gc.collect()
+        assert [loop() is None for loop in loops] == [True, True, False]  # the last one goes with the next request
 
 
 def test_closing_ends_connections_and_later_searches_open_new_ones() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
@@ -18,14 +20,15 @@ _Asked: TypeAlias = tuple[Item, "asyncio.Future[Found]"]
 
 SHOWN = 300
 """Characters of an unexpected reply that a message shows."""
-ONE_BY_ONE = frozenset({400, 413, 422, 500})
-"""Statuses that one item of a joined request may be the cause of. Others mean that the server has enough to do."""
+ONE_BY_ONE = frozenset({200, 400, 413, 422, 500})
+"""Statuses of unexpected replies that one item of a joined request may be the cause of. Others mean that the server has
+enough to do."""
 
 
-class StatusError(InfrastructureError):
+class ReplyError(InfrastructureError):
     """The server answered, but not with what was asked for."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int = 200) -> None:
         super().__init__(message)
         self.status = status
 
@@ -43,7 +46,7 @@ class JSONServer:
         self.url = url.rstrip("/")
         self.timeout = timeout
         # A session belongs to the event loop that it was made in, and rollouts may get a new loop.
-        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Session] = WeakKeyDictionary()
+        self._sessions: dict[asyncio.AbstractEventLoop, _Session] = {}
 
     async def post(self, path: str, body: Any) -> Any:
         """The server's reply to a body.
@@ -54,6 +57,8 @@ class JSONServer:
         loop = asyncio.get_running_loop()
         session = self._sessions.get(loop)
         if session is None or session.closed:
+            for ended in [other for other in list(self._sessions) if other.is_closed()]:  # its session keeps it alive
+                del self._sessions[ended]
             session = self._sessions[loop] = _Session(self.timeout)
         where = f"{self.url}{path}"
         try:
@@ -65,16 +70,16 @@ class JSONServer:
         except (aiohttp.ClientError, OSError) as error:
             raise InfrastructureError(f"{where} cannot be reached: {error}.") from error
         if status != 200:
-            raise StatusError(f"{where} answered with status {status}: {text[:SHOWN]}", status)
+            raise ReplyError(f"{where} answered with status {status}: {text[:SHOWN]}", status)
         try:
             return json.loads(text)
-        except ValueError as error:
-            raise InfrastructureError(f"{where} answered with something that is not JSON: {text[:SHOWN]!r}") from error
+        except (ValueError, RecursionError) as error:
+            raise ReplyError(f"{where} answered with something that is not JSON: {text[:SHOWN]!r}") from error
 
     def close(self) -> None:
         """Close the connections; a later request opens new ones."""
         for loop, session in list(self._sessions.items()):
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # a loop that was closed took its connections along
                 loop.call_soon_threadsafe(session.end)
         self._sessions.clear()
 
@@ -144,7 +149,7 @@ class Joined(Generic[Item, Found]):
             return
         try:
             answers = await self._send([item for item, _ in asked])
-        except StatusError as error:
+        except ReplyError as error:
             if len(asked) > 1 and error.status in ONE_BY_ONE:  # an item may not fail its neighbours
                 await asyncio.gather(*(self._answer([one]) for one in asked))
             else:
@@ -161,3 +166,20 @@ def _fail(asked: Sequence[_Asked[Any, Any]], error: Exception) -> None:
     for _, future in asked:
         if not future.done():
             future.set_exception(error)
+
+
+def in_a_loop_of_its_own(ask: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    """Ask from code that is not async, whether or not an event loop is running here (notebooks have one)."""
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            asyncio.run(ask())
+        except Exception as error:  # noqa: BLE001 - raised below, in the thread that asked
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="agentrl-check", daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from lightning_agentrl.tools.base import InfrastructureError
 from lightning_agentrl.tools.retrieval.base import Hit, Retriever
-from lightning_agentrl.tools.retrieval.client import Joined, JSONServer
+from lightning_agentrl.tools.retrieval.client import Joined, JSONServer, in_a_loop_of_its_own
 from lightning_agentrl.tools.retrieval.protocol import read_retrieved, retrieve_body
 
 
@@ -49,7 +48,7 @@ class HTTPRetriever(Retriever):
             ValueError: there is no answer, or one that is not understood.
         """
         try:
-            in_a_loop_of_its_own(self, "ready")
+            in_a_loop_of_its_own(lambda: self.search(["ready"], 1))
         except InfrastructureError as error:
             raise ValueError(
                 f"The retrieval server is not ready: {error} Start one with `python -m "
@@ -71,24 +70,3 @@ class HTTPRetriever(Retriever):
     @cached_property
     def _joined(self) -> dict[int, Joined[str, list[Hit]]]:
         return {}
-
-
-def in_a_loop_of_its_own(retriever: Retriever, query: str) -> None:
-    """Search from code that is not async, whether or not an event loop is running here (notebooks have one)."""
-    errors: list[Exception] = []
-
-    def work() -> None:
-        try:
-            asyncio.run(_searched(retriever, query))
-        except Exception as error:  # noqa: BLE001 - raised below, in the thread that asked
-            errors.append(error)
-
-    thread = threading.Thread(target=work, name="agentrl-check", daemon=True)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-
-
-async def _searched(retriever: Retriever, query: str) -> None:
-    await retriever.search([query], 1)

@@ -7,15 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 from lightning_agentrl.data.fields import fields
-from lightning_agentrl.data.readers import Passage, each_row, passage
-from lightning_agentrl.tools.retrieval.client import Joined, JSONServer
+from lightning_agentrl.data.readers import each_row, passage
+from lightning_agentrl.tools.base import InfrastructureError
+from lightning_agentrl.tools.retrieval.client import Joined, JSONServer, in_a_loop_of_its_own
 from lightning_agentrl.tools.retrieval.protocol import access_body, read_accessed
+from lightning_agentrl.tools.threads import in_thread
+
+LOADING = Lock()
 
 
 class Pages(ABC):
     """Pages by their id or URL."""
+
+    timeout: float | None = None
+    """Seconds after which opening a page counts as failed machinery; None where it takes no time to speak of."""
 
     @abstractmethod
     async def contents(self, id: str) -> str | None:
@@ -43,13 +51,20 @@ class PageFile(Pages):
 
     async def contents(self, id: str) -> str | None:
         """The page with this id or URL."""
+        if "_pages" not in self.__dict__:
+            await in_thread(self.load)
         return self._pages.get(id)
 
     def check(self) -> None:
         """Read the file."""
         if not self.corpus.is_file():
             raise ValueError(f"There is no file of pages at {self.corpus}.")
-        _ = self._pages
+        self.load()
+
+    def load(self) -> None:
+        """Read the file, unless somebody else came first."""
+        with LOADING:
+            _ = self._pages
 
     @cached_property
     def _pages(self) -> dict[str, str]:
@@ -83,6 +98,20 @@ class PageServer(Pages):
         """The page that the server has by this id or URL."""
         return await self._joined(id)
 
+    def check(self) -> None:
+        """Ask for a page, which need not be there.
+
+        Raises:
+            ValueError: there is no answer, or one that is not understood.
+        """
+        try:
+            in_a_loop_of_its_own(lambda: self.contents("ready"))
+        except InfrastructureError as error:
+            raise ValueError(
+                f"The page server is not ready: {error} Start it, or correct the url of the pages. For a page that it "
+                f"does not have, it must answer null."
+            ) from error
+
     def close(self) -> None:
         """Close the connections."""
         self._server.close()
@@ -112,9 +141,8 @@ def pages_by_name(corpus: Path, max_bad_rows: int) -> dict[str, str]:
     """Contents by id and by URL."""
 
     def page(_: int, row: object) -> _Page:
-        found: Passage = passage(fields(row))
-        names = (found.id, *(str(fields(row)[key]) for key in ("url",) if fields(row).get(key)))
-        return _Page(found.id, names, found.contents)
+        found, url = passage(fields(row)), fields(row).get("url")
+        return _Page(found.id, (found.id, str(url)) if url else (found.id,), found.contents)
 
     pages = each_row(corpus, page, max_bad_rows=max_bad_rows)
     return {name: page.contents for page in pages for name in page.names}

@@ -12,23 +12,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning_agentrl.data.readers import titled
-from lightning_agentrl.tools.base import InfrastructureError
 from lightning_agentrl.tools.retrieval.base import Hit
-
-SHOWN = 300
-"""Characters of an unexpected reply that a message shows."""
+from lightning_agentrl.tools.retrieval.client import SHOWN, ReplyError
+from lightning_agentrl.tools.text import sound
 
 
 def retrieve_body(queries: Sequence[str], k: int) -> dict[str, Any]:
     """What to post to ``/retrieve``."""
-    return {"queries": [_sendable(query) for query in queries], "topk": k, "return_scores": True}
+    return {"queries": [sound(query) for query in queries], "topk": k, "return_scores": True}
 
 
 def read_retrieved(reply: Any, queries: int) -> list[list[Hit]]:
     """What a server found.
 
     Raises:
-        InfrastructureError: the reply has another form, or not as many results as there were queries.
+        ReplyError: the reply has another form, or not as many results as there were queries.
     """
     return [
         [hit for rank, item in enumerate(_list(found)) if (hit := _hit(item, rank)).contents.strip()]
@@ -38,30 +36,30 @@ def read_retrieved(reply: Any, queries: int) -> list[list[Hit]]:
 
 def access_body(ids: Sequence[str]) -> dict[str, Any]:
     """What to post to ``/access``."""
-    return {"urls": [_sendable(id) for id in ids]}
+    return {"urls": [sound(id) for id in ids]}
 
 
 def read_accessed(reply: Any, ids: int) -> list[str | None]:
     """Contents of pages; None where the server has no such page.
 
     Raises:
-        InfrastructureError: the reply has another form, or not as many results as there were ids.
+        ReplyError: the reply has another form, or not as many results as there were ids.
     """
     return [_contents(page) for page in _results(reply, ids)]
 
 
 def _results(reply: Any, expected: int) -> list[Any]:
     if not isinstance(reply, dict) or not isinstance(reply.get("result"), list):
-        raise InfrastructureError(f'A retrieval server must answer {{"result": [...]}}, got {_shown(reply)}.')
+        raise ReplyError(f'A retrieval server must answer {{"result": [...]}}, got {_shown(reply)}.')
     results: list[Any] = reply["result"]
     if len(results) != expected:
-        raise InfrastructureError(f"A retrieval server was asked {expected} things and answered {len(results)}.")
+        raise ReplyError(f"A retrieval server was asked {expected} things and answered {len(results)}.")
     return results
 
 
 def _list(found: Any) -> list[Any]:
     if not isinstance(found, list):
-        raise InfrastructureError(f"A retrieval server must answer each query with a list, got {_shown(found)}.")
+        raise ReplyError(f"A retrieval server must answer each query with a list, got {_shown(found)}.")
     return found
 
 
@@ -71,13 +69,13 @@ def _hit(item: Any, rank: int) -> Hit:
     document = item["document"] if wrapped else item
     score = item.get("score") if wrapped else None
     if not isinstance(document, dict) or not isinstance(score or 0.0, int | float):
-        raise InfrastructureError(f"A retrieval server must find documents with contents, got {_shown(item)}.")
+        raise ReplyError(f"A retrieval server must find documents with contents, got {_shown(item)}.")
     id = next((document[key] for key in ("id", "_id", "url") if document.get(key) is not None), rank)
     contents = document.get("contents")
     if contents is None and isinstance(document.get("text"), str):
         contents = titled(document.get("title"), document["text"])
     if not isinstance(contents, str):
-        raise InfrastructureError(f"A retrieval server must find documents with contents, got {_shown(item)}.")
+        raise ReplyError(f"A retrieval server must find documents with contents, got {_shown(item)}.")
     return Hit(str(id), contents, float(score or 0.0))
 
 
@@ -86,13 +84,8 @@ def _contents(page: Any) -> str | None:
         return None
     contents = page.get("contents") if isinstance(page, dict) else page
     if not isinstance(contents, str):
-        raise InfrastructureError(f'A page server must answer {{"contents": text}} or null, got {_shown(page)}.')
+        raise ReplyError(f'A page server must answer {{"contents": text}} or null, got {_shown(page)}.')
     return contents
-
-
-def _sendable(text: str) -> str:
-    """Half a surrogate pair, which a policy may well write, is no text to other servers."""
-    return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def _shown(reply: Any) -> str:

@@ -16,7 +16,8 @@ from typing import IO
 
 from lightning_agentrl.tools.base import InfrastructureError
 from lightning_agentrl.tools.retrieval.base import Hit, Retriever
-from lightning_agentrl.tools.retrieval.http_retriever import HTTPRetriever, in_a_loop_of_its_own
+from lightning_agentrl.tools.retrieval.client import in_a_loop_of_its_own
+from lightning_agentrl.tools.retrieval.http_retriever import HTTPRetriever
 from lightning_agentrl.tools.threads import in_thread
 
 PATIENCE = 5.0
@@ -56,7 +57,7 @@ class ServedBM25(Retriever):
         """Start the server and search for something."""
         try:
             self._start()
-            in_a_loop_of_its_own(self, "ready")
+            in_a_loop_of_its_own(lambda: self.search(["ready"], 1))
         except InfrastructureError as error:
             raise ValueError(str(error)) from error
 
@@ -126,12 +127,15 @@ def _listening(command: Sequence[str], complaints: IO[str]) -> tuple[subprocess.
         start_new_session=True,  # Ctrl-C is for the trainer, which ends it in time
     )
     assert process.stdout is not None
-    with process.stdout as said:
-        line = said.readline()
+    line = ""
     try:
+        with process.stdout as said:
+            line = said.readline()
         return process, str(json.loads(line)["url"])
-    except (ValueError, KeyError):
+    except BaseException as error:  # also Ctrl-C while it reads the corpus
         _end(process)
+        if not isinstance(error, ValueError | KeyError):
+            raise
         complaints.seek(0)
         reason = complaints.read()[-SHOWN:].strip()
         raise InfrastructureError(f"The retrieval server did not start: {line}{reason}") from None

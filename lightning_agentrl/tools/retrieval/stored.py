@@ -7,7 +7,6 @@ import json
 import logging
 import mmap
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +81,9 @@ def stored(corpus: Path, folder: Path, *, max_bad_rows: int) -> Ranking:
 def _build(corpus: Path, folder: Path, key: dict[str, object], max_bad_rows: int) -> None:
     """Build beside the folder and move, so that an interrupted attempt is never taken for an index."""
     log.info("Indexing %s into %s; once, then kept.", corpus, folder)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    partial = folder.with_name(f".{folder.name}.partial")  # who holds the lock is the only one to write it
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+    partial.mkdir()
     try:
         index = build(StoredPassages.write(each_passage(corpus, max_bad_rows=max_bad_rows), partial))
         index.save(partial, show_progress=False)
