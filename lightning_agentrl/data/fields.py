@@ -28,6 +28,14 @@ def identity(row: Mapping[str, Any], key: str = "id") -> str:
     return str(id)
 
 
+def metadata(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What else a row says of itself, under that key; nothing where it does not."""
+    found = row.get("metadata") or {}
+    if not isinstance(found, dict):
+        raise ValueError(f"metadata must be an object, got {type(found).__name__}")
+    return found
+
+
 def text(row: Mapping[str, Any], key: str) -> str:
     """A text that is not blank."""
     return checked(value(row, key), key)

@@ -70,7 +70,9 @@ def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
-    except pyarrow.ArrowInvalid as error:
+    except FileNotFoundError:
+        raise
+    except (pyarrow.ArrowInvalid, OSError) as error:  # Arrow's name for pages that cannot be unpacked is OSError
         raise ValueError(f"{path} is not a whole Parquet file: {error}. Copy or download it again.") from error
 
 
@@ -93,7 +95,7 @@ def _arrow_rows(folder: Path) -> Iterator[Mapping[str, Any]]:
             with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as stream:
                 for batch in stream:
                     yield from batch.to_pylist()
-        except pyarrow.ArrowInvalid as error:
+        except (pyarrow.ArrowInvalid, OSError) as error:
             raise ValueError(f"{path} is not a whole Arrow stream: {error}. Save or copy it again.") from error
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from lightning_agentrl.data.fields import checked, fields, identity, text, value
+from lightning_agentrl.data.fields import checked, fields, identity, metadata, text, value
 
 LayoutName = Literal["auto", "flashrag", "musique", "2wiki", "hotpotqa", "bamboogle", "verl", "plain"]
 Raw = Mapping[str, Any]
@@ -44,10 +44,7 @@ def flashrag(row: Raw) -> Known:
     answers = value(row, "golden_answers")
     if not isinstance(answers, list) or not answers:
         raise ValueError(f"golden_answers must be a list of one or more texts, got {answers!r}")
-    metadata = row.get("metadata") or {}
-    if not isinstance(metadata, dict):
-        raise ValueError(f"metadata must be an object, got {type(metadata).__name__}")
-    return Known(text(row, "question"), [checked(answer, "an answer") for answer in answers], metadata)
+    return Known(text(row, "question"), _answers(answers), metadata(row))
 
 
 def musique(row: Raw) -> Known:
@@ -56,7 +53,9 @@ def musique(row: Raw) -> Known:
         raise ValueError("the question is marked as not answerable")
     aliases = row.get("answer_aliases") or []
     return Known(
-        text(row, "question"), _answers([value(row, "answer"), *aliases]), _hops(row["question_decomposition"])
+        text(row, "question"),
+        _answers([value(row, "answer"), *aliases]),
+        _hops(value(row, "question_decomposition")),
     )
 
 
@@ -91,9 +90,8 @@ def plain(row: Raw) -> Known:
     found = value(row, key)
     if isinstance(found, dict):
         found = [*([found["value"]] if "value" in found else []), *(found.get("aliases") or found.get("text") or [])]
-    answers = _answers(found)
-    metadata = row.get("metadata")
-    return Known(text(row, "question"), answers, metadata if isinstance(metadata, dict) else {})
+    about = row.get("metadata")
+    return Known(text(row, "question"), _answers(found), about if isinstance(about, dict) else {})
 
 
 LAYOUTS: Mapping[str, Layout] = {  # the more telling ones first
@@ -136,7 +134,7 @@ def detected(path: Path, rows: Iterable[Any], name: LayoutName = "auto") -> Call
 
 def _question(read: Callable[[Raw], Known], path: Path, line: int, row: Raw) -> QuestionRow:
     """A row read; without an id of its own it is known by file and line."""
-    key = next((key for key in ("id", "_id", "question_id") if key in row), None)
+    key = next((key for key in ("id", "_id", "question_id") if row.get(key) is not None), None)
     id = identity(row, key) if key else f"{path.name.split('.')[0]}-{line}"
     try:
         question, answers, metadata = read(row)

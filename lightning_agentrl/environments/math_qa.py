@@ -11,12 +11,12 @@ from pathlib import Path
 from lightning_agentrl.environments.base import Environment, Episode, Split
 from lightning_agentrl.environments.math_data import MathProblems, write_problems
 from lightning_agentrl.environments.math_rows import MathColumns, MathRow, read_problems
+from lightning_agentrl.environments.questions import reward_for_finding
 from lightning_agentrl.environments.tools import ToolEpisode, ToolRules
 from lightning_agentrl.rewards.base import Rewards
 from lightning_agentrl.rewards.exact_match import ExactMatch
 from lightning_agentrl.rewards.mathematics import MathVerify
-from lightning_agentrl.rewards.normalize import mentions
-from lightning_agentrl.tools.base import Tool, ToolLimits, ToolResult
+from lightning_agentrl.tools.base import Tool, ToolLimits
 from lightning_agentrl.tools.toolbox import Toolbox
 from lightning_agentrl.types import Task, Turn
 
@@ -101,12 +101,7 @@ class MathQA(Environment):
 
     async def open(self, task: Task, seed: int) -> Episode:
         """Start an episode; calls leave nothing behind, so the seed does not matter."""
-
-        def turn_reward(results: Sequence[ToolResult]) -> float:
-            found = any(result.ok and mentions(result.text, answer) for result in results for answer in task.answers)
-            return self.turn_reward if found else 0.0
-
-        rules = ToolRules(turn_reward, self.invalid_call_penalty)
+        rules = ToolRules(reward_for_finding(task, self.turn_reward), self.invalid_call_penalty)
         return ToolEpisode(self._toolbox, self._judge, group=(task.id, seed), rules=rules)
 
     async def resume(self, task: Task, seed: int, turns: Sequence[Turn]) -> Episode:

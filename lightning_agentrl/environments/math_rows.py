@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_agentrl.data.fields import checked, fields, identity, text, value
+from lightning_agentrl.data.fields import checked, fields, identity, metadata, text, value
 from lightning_agentrl.data.readers import each_row
 from lightning_agentrl.rewards.boxed import boxed
 
@@ -74,7 +74,7 @@ def _row(path: Path, line: int, row: Mapping[str, Any], columns: MathColumns) ->
     answers = tuple(dict.fromkeys(_answer(entry, columns) for entry in listed))
     known = {"id", "metadata", columns.problem, columns.answer}
     about = {key: content for key, content in row.items() if key not in known}
-    return MathRow(id, text(row, columns.problem), answers, {**about, **(row.get("metadata") or {})})
+    return MathRow(id, text(row, columns.problem), answers, {**about, **metadata(row)})
 
 
 def _answer(content: Any, columns: MathColumns) -> str:

@@ -140,10 +140,23 @@ def test_no_fitting_layout_is_an_error_that_names_keys_seen_and_keys_known(tmp_p
     assert all(f"{name} ({', '.join(layout.keys)})" in str(caught.value) for name, layout in LAYOUTS.items())
 
 
+@pytest.mark.parametrize("missing", [{}, {"id": None}, {"_id": None}])
+def test_a_row_without_an_id_is_known_by_file_and_line(missing: dict[str, None], tmp_path: Path) -> None:
+    row = {**missing, "question": "Who?", "golden_answers": ["Ada", 7, "Ada"]}
+    assert read_questions(write(tmp_path / "rows.jsonl", row)) == [QuestionRow("rows-1", "Who?", ("Ada", "7"))]
+
+
 def test_a_bad_first_row_does_not_hide_the_layout(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", ["no object"], {"Question": "Who?"}, ROWS["bamboogle"][0])
     with pytest.warns(UserWarning, match="Skipped 2 bad rows"):
         assert [row.id for row in read_questions(path)] == ["rows-3"]
+
+
+def test_a_missing_key_of_musique_is_named(tmp_path: Path) -> None:
+    short = {key: value for key, value in MUSIQUE.items() if key != "question_decomposition"}
+    path = write(tmp_path / "rows.jsonl", MUSIQUE, {**short, "id": "other"})
+    with pytest.warns(UserWarning, match="line 2: question_decomposition is missing; the row has id"):
+        assert len(read_questions(path)) == 1
 
 
 def test_a_question_that_musique_marks_as_not_answerable_is_a_bad_row(tmp_path: Path) -> None:
@@ -160,6 +173,7 @@ def test_a_question_that_musique_marks_as_not_answerable_is_a_bad_row(tmp_path: 
         ({**HOTPOT, "_id": "x", "answer": []}, "the list of answers is empty"),
         ({**HOTPOT, "_id": "x", "answer": True}, "an answer must be a text, got bool"),
         ({"_id": "x", "question": "Who?"}, "answer is missing"),
+        ({**HOTPOT, "_id": "x", "question": None}, "question must be a text, got NoneType"),
     ],
 )
 def test_a_row_that_does_not_keep_to_the_layout_is_skipped_with_its_reason(

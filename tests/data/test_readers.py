@@ -44,6 +44,17 @@ def test_half_a_parquet_file_is_refused_by_name(tmp_path: Path) -> None:
         read_questions(tmp_path / "q.parquet")
 
 
+def test_a_parquet_file_with_a_damaged_page_is_refused_by_name(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "q.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist([{**GOOD, "id": str(n)} for n in range(3000)]), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200] + b"\xff" * 100 + whole[300:])
+    with pytest.raises(ValueError, match=r"q\.parquet is not a whole Parquet file"):
+        read_questions(path)
+
+
 def test_a_json_array_reads_like_json_lines(tmp_path: Path) -> None:
     (tmp_path / "q.json").write_text(json.dumps([GOOD], indent=1), encoding="utf-8")
     assert read_questions(tmp_path / "q.json") == read_questions(write(tmp_path / "q.jsonl", GOOD))
@@ -122,7 +133,7 @@ def test_a_passage_may_have_contents_or_title_and_text(row: object, expected: Pa
         ({"id": "q2", "question": "Who?", "golden_answers": "a"}, "golden_answers must be a list of one or more"),
         ({"id": "q2", "question": "Who?", "golden_answers": [None]}, "an answer must be a text, got NoneType"),
         ({"id": "q2", "question": "Who?", "golden_answers": ["a"], "metadata": [1]}, "metadata must be an object"),
-        ({"id": None, "question": "Who?", "golden_answers": ["a"]}, "id must be a text or a whole number"),
+        ({"id": True, "question": "Who?", "golden_answers": ["a"]}, "id must be a text or a whole number"),
         ({**GOOD, "question": "Again?"}, "id 'q1' was used before"),
         ('{"id": "q2", "question": "\\ud800", "golden_answers": ["a"]}', "not valid Unicode"),
         ("[1, 2]", "a row must be an object, got list"),

@@ -281,6 +281,7 @@ def test_further_columns_become_meta_data(tmp_path: Path) -> None:
         ({"problem": "a", "answer": []}, "answer is an empty list"),
         ({"problem": "a", "answer": "seven"}, "holds no match of answer_pattern"),
         ({"problem": "a", "answer": "####  "}, "the answer in answer is empty"),
+        ({"problem": "a", "answer": "#### 1", "metadata": "easy"}, "metadata must be an object, got str"),
         ([1], "a row must be an object, got list"),
     ],
 )

