@@ -42,6 +42,7 @@ from lightning_agentrl.inspector.recredit import recredit
 from lightning_agentrl.inspector.view import view
 from lightning_agentrl.losses.base import PolicyLoss
 from lightning_agentrl.module import AgentRLModule
+from lightning_agentrl.policy.export import export
 from lightning_agentrl.recipes import notice
 from lightning_agentrl.rollout.parity import ParityError
 from lightning_agentrl.warmstart import WarmStart, warm_start
@@ -52,7 +53,7 @@ for _package in (branching, credit, engines, environments, formats, losses, rewa
         importlib.import_module(f"{_package.__name__}.{_module.name}")
 
 TINY = "tiny"
-COMMANDS = ("quickstart", "make-data", "warmstart", "fit", "validate", "recredit", "view")
+COMMANDS = ("quickstart", "make-data", "warmstart", "fit", "validate", "recredit", "view", "export")
 say = rank_zero_only(logging.getLogger(__name__).info)
 USAGE = """usage: agentrl COMMAND [options]
 
@@ -62,6 +63,7 @@ USAGE = """usage: agentrl COMMAND [options]
   fit       -c …      train
   validate  -c …      roll out the validation tasks
   recredit RUN …      ask other credit assigners about saved rollouts (--credit A2TGPO --vs GRPO IGPO)
+  export …            a checkpoint as a Hugging Face folder (--ckpt FILE --out DIR [--adapter true])
   view RUN …          saved rollouts as one HTML page: every turn, tool call and its credit
 
 -c takes a file or the name of a shipped configuration; several are laid over one another:
@@ -203,6 +205,8 @@ def _run(command: str, rest: list[str]) -> None:
         print(AgentRLCLI(rest, run=False).warm_start())  # noqa: T201
     elif command == "recredit":
         auto_cli(recredit, args=_several(rest, "--vs"))
+    elif command == "export":
+        print(auto_cli(export, args=rest, as_positional=False))  # noqa: T201
     elif command == "view":
         print(auto_cli(view, args=_several(rest, "--vs")))  # noqa: T201
     elif command == "quickstart":
