@@ -40,11 +40,8 @@ from lightning_agentrl.inspector.recredit import recredit
 from lightning_agentrl.inspector.view import view
 from lightning_agentrl.losses.base import PolicyLoss
 from lightning_agentrl.module import AgentRLModule
-<<<<<<< HEAD
 from lightning_agentrl.policy.export import export
-=======
 from lightning_agentrl.quiet import quiet
->>>>>>> ef40d3b (wip)
 from lightning_agentrl.recipes import notice
 from lightning_agentrl.rollout.parity import ParityError
 from lightning_agentrl.warmstart import WarmStart, warm_start

@@ -50,8 +50,8 @@ def curves(
                 points = np.asarray(run.get(name, ()), dtype=float).reshape(-1, 2)  # [points, 2]
                 if name in logarithmic:
                     points = points[points[:, 1] > 0]
-                style = {"color": SERIES[number % len(SERIES)], "linewidth": 1.3, "marker": "o", "markersize": 2.2}
-                axis.plot(points[:, 0], points[:, 1], label=label, **style)
+                colour = SERIES[number % len(SERIES)]
+                axis.plot(*points.T, color=colour, linewidth=1.3, marker="o", markersize=2.2, label=label)
             if name in logarithmic:
                 axis.set_yscale("log")
             if bounds and name in bounds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -118,7 +119,8 @@ class RolloutSession:
             template, pad = self.environment.answer_template, int(self.tokenizer.pad_token_id or 0)
             batch = with_probes(batch, tasks, self.format, self.tokenizer, template=template, pad_id=pad)
         scale = self.temperature or 1.0
-        return fill(batch, signals, self.network, lambda: self.network, temperature=scale, max_tokens=MAX_TOKENS)
+        itself = nullcontext(self.network)
+        return fill(batch, signals, self.network, lambda: itself, temperature=scale, max_tokens=MAX_TOKENS)
 
     def records(self, collection: Collection) -> list[Mapping[str, Any]]:
         """Each trajectory in words, as saved collections hold it."""
