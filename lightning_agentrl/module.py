@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +25,9 @@ from lightning_agentrl.losses.kl import KLEstimator
 from lightning_agentrl.losses.objective import Objective, scalars
 from lightning_agentrl.losses.weighing import weigh
 from lightning_agentrl.policy import MIXED, Dtype, Lora, PolicySpec
-from lightning_agentrl.policy.lora import adapters_off, check_same_weights, plain_weights, save_adapter
+from lightning_agentrl.policy.lora import check_same_weights, plain_weights, save_adapter
 from lightning_agentrl.policy.memory import holdings
+from lightning_agentrl.policy.reference import Reference
 from lightning_agentrl.rollout.statistics import TOTALS, over_ranks, validation_means
 from lightning_agentrl.scoring import score
 from lightning_agentrl.scoring.signals import fill
@@ -90,6 +90,7 @@ class AgentRLModule(LightningModule):
             )
         check_aggregation(aggregation, aggregation_constant, aggregation_rows)
         check_clip_scale(type(credit).__name__, credit.scales_clip, loss)
+        self._reference = Reference()
         self.spec = PolicySpec(policy, dtype, lora, gradient_checkpointing, float32_head)
         self.strict_loading = lora is None  # a checkpoint of adapters lacks the frozen weights; see on_load_checkpoint
         self.credit = credit
@@ -197,6 +198,8 @@ class AgentRLModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over the policy's trainable parameters."""
         optimizer = self._optimizer([p for p in self.network.parameters() if p.requires_grad])
+        if str(self.trainer.precision) == "bf16-mixed":  # Lightning clips no fused optimizer, for fear of a scaler
+            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         if self._lr_scheduler is None:
             return optimizer
         scheduler = self._lr_scheduler(optimizer)
@@ -275,20 +278,9 @@ class AgentRLModule(LightningModule):
             raise RuntimeError("The policy is not loaded yet; Lightning loads it in configure_model.")
         return self.policy
 
-    @contextmanager
-    def reference(self) -> Iterator[PreTrainedModel]:
-        """The policy as the run started from it: with LoRA the policy without its adapters, else a frozen copy."""
-        if self.spec.lora is None:
-            yield self._frozen
-        else:
-            with adapters_off(self.network):
-                yield self.network
-
-    @cached_property
-    def _frozen(self) -> PreTrainedModel:
-        """No submodule, so that neither optimizer nor checkpoint holds it."""
-        frozen = self.spec.load_base().requires_grad_(False)
-        return frozen.to(self.device)  # type: ignore[arg-type,no-any-return]
+    def reference(self) -> AbstractContextManager[PreTrainedModel]:
+        """A block with the policy as the run started from it."""
+        return self._reference.of(self.spec, self.network)
 
     def _all_reduce(self, tensor: Tensor, op: ReduceOp = "sum") -> Tensor:
         reduced = self.trainer.strategy.reduce(tensor.to(self.device, copy=True), reduce_op=op)

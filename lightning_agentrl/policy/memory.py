@@ -62,7 +62,7 @@ def holdings(
         found += [Holding("gradients", trained * width), Holding("optimizer's state", int(kept))]
     if reference and lora is None:
         found.append(Holding("reference policy", base))
-    if mixed and width == torch.float32.itemsize and dtype == torch.float32:
+    if mixed and dtype == torch.float32 and optimizer is not None and not spec.gradient_checkpointing:
         found.append(Holding("16-bit copies for autocast", spec.parameters * 2, certain=False))
     if optimizer is not None:
         item = 2 if mixed else dtype.itemsize
