@@ -38,6 +38,8 @@ REFERENCE = (
 """What the reference covers: all that somebody builds on or sets in a configuration."""
 LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?(?=\))")
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+"""Of a terminal."""
 MATH = re.compile(r"\$\$(.+?)\$\$|\$(?!\s)([^$\n]+?)(?<!\s)\$", re.DOTALL)
 
 
@@ -118,6 +120,7 @@ def _notebooks() -> list[Path]:
 def _rendered(notebook: Path) -> dict[str, str | bytes]:
     """A notebook as it was executed, and its pictures."""
     body, resources = MarkdownExporter().from_filename(str(notebook))
+    body = COLOUR.sub("", body)
     pictures = {f"notebooks/{notebook.stem}/{name}": data for name, data in resources["outputs"].items()}
     for name in resources["outputs"]:
         body = body.replace(f"]({name})", f"]({notebook.stem}/{name})")
@@ -151,7 +154,7 @@ def _is_public(path: Path) -> bool:
 def _sources() -> Iterator[str]:
     """Pages by their path in the repository."""
     yield from TOP
-    for path in sorted((ROOT / "tutorials").rglob("*.md")):
+    for path in [*sorted((ROOT / "tutorials").rglob("*.md")), *_notebooks()]:
         yield path.relative_to(ROOT).as_posix()
 
 
