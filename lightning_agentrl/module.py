@@ -26,6 +26,7 @@ from lightning_agentrl.losses.weighing import weigh
 from lightning_agentrl.policy import MIXED, Dtype, load_config, load_policy, load_tokenizer
 from lightning_agentrl.rollout.statistics import TOTALS, over_ranks, validation_means
 from lightning_agentrl.scoring import score
+from lightning_agentrl.scoring.ranks import shard, whole
 from lightning_agentrl.scoring.signals import fill
 from lightning_agentrl.types import RolloutBatch, Signal
 
@@ -147,9 +148,12 @@ class AgentRLModule(LightningModule):
         return not self.objective.kl_coefficient
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Names and tensors of the policy's state, both halves of tied embeddings included."""
+        """Names and tensors of the policy's state, both halves of tied embeddings included.
+
+        Where ranks hold a part each, they gather one tensor at a time, so every rank has to ask for all of them.
+        """
         for name, tensor in self.network.state_dict().items():
-            yield name, tensor.detach()
+            yield name, whole(tensor.detach())
 
     def score(self, batch: RolloutBatch, signals: Signal, temperature: float | None = None) -> RolloutBatch:
         """Fill in what ``signals`` asks for beyond what came with the rollouts."""
@@ -195,6 +199,7 @@ class AgentRLModule(LightningModule):
         self.policy = load_policy(self.policy_source, self.policy_config, self.dtype_name).train()
         if self.gradient_checkpointing:
             self.policy.gradient_checkpointing_enable({"use_reentrant": False})
+        self._shard(self.policy)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over the policy's trainable parameters."""
@@ -247,7 +252,7 @@ class AgentRLModule(LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient's norm before clipping."""
         grads = [p.grad for p in self.network.parameters() if p.grad is not None]
-        self._log_epoch("policy/grad_norm", torch.nn.utils.get_total_norm(grads))
+        self._log_epoch("policy/grad_norm", whole(torch.nn.utils.get_total_norm(grads)))
 
     def validation_step(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Success is an outcome of 1, the most an environment gives."""
@@ -283,7 +288,13 @@ class AgentRLModule(LightningModule):
         """The policy as the run started from it; no submodule, so that neither optimizer nor checkpoint holds it."""
         reference = load_policy(self.policy_source, self.policy_config, self.dtype_name).requires_grad_(False)
         reference.to(self.device)  # type: ignore[arg-type]
+        self._shard(reference)
         return reference
+
+    def _shard(self, network: PreTrainedModel) -> None:
+        """Leave this rank its part, where the strategy has ranks hold a part each."""
+        if self.device_mesh is not None:
+            shard(network, self.device_mesh["data_parallel"])
 
     def _all_reduce(self, tensor: Tensor, op: ReduceOp = "sum") -> Tensor:
         reduced = self.trainer.strategy.reduce(tensor.to(self.device, copy=True), reduce_op=op)

@@ -1,4 +1,4 @@
-"""Several ranks: same counts, other shapes, one gradient."""
+"""Several ranks: same counts, other shapes, and the steps that one rank makes, whoever holds the weights."""
 
 from __future__ import annotations
 
@@ -6,20 +6,43 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
+from two_ranks import CASES, STEPS
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")
 
 
-def test_two_ranks_with_unequal_trees_make_the_step_of_one(policy: str, tmp_path: Path) -> None:
-    arguments = [str(SCRIPT), policy, str(tmp_path)]
+@pytest.fixture(scope="module")
+def trained(policy: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with what one rank and two ranks made of each case."""
+    out = tmp_path_factory.mktemp("ranks")
+    arguments = [str(SCRIPT), policy, str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     for command in ([sys.executable, *arguments], [*torchrun, *arguments]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
         assert done.returncode == 0, done.stderr[-3000:]
-    alone, together = torch.load(tmp_path / "1.pt"), torch.load(tmp_path / "2.pt")
-    for name, tensor in alone.items():
-        assert tensor.norm() > 0, name
-        assert (tensor - together[name]).norm() <= 1e-5 * tensor.norm(), name
+    return out
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_make_the_steps_of_one(trained: Path, case: str, strategy: str) -> None:
+    alone, together = (torch.load(trained / f"{case}-{kind}.pt") for kind in ("one", strategy))
+    assert len(alone["gradients"]) == len(together["gradients"]) == STEPS
+    for one, two in zip(alone["gradients"], together["gradients"], strict=True):
+        assert one.keys() == two.keys()
+        for name in one:
+            assert one[name].norm() > 0, name
+            assert (one[name] - two[name]).norm() <= 1e-5 * one[name].norm(), name
+    for name, tensor in alone["weights"].items():
+        assert (tensor - together["weights"][name]).abs().max() <= 1e-6, name
+    for number in ("loss", "norm"):
+        assert_close(alone[number], together[number])
+
+
+def assert_close(one: Any, two: Any) -> None:
+    torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
