@@ -13,6 +13,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -158,9 +159,10 @@ class AgentRLCLI(LightningCLI):
 
     def _settle_policy(self, stage: str) -> None:
         self.datamodule.environment.prepare()
+        self.model.trainer = self.trainer  # it knows the precision
         self.datamodule.check(self.trainer, self.model, stage)  # a cold start takes minutes, so this comes before it
-        if self.model.policy_source == TINY:
-            self.model.policy_source = str(self.warm_start())
+        if self.model.spec.source == TINY:
+            self.model.spec = replace(self.model.spec, source=str(self.warm_start()))
 
     def warm_start(self) -> Path:
         """Folder of the warm-started tiny policy for this configuration."""

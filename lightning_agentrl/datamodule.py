@@ -23,6 +23,7 @@ from lightning_agentrl.rollout.critical_path import waited
 from lightning_agentrl.rollout.dynamic_sampling import DynamicSampling, Sampled, refill
 from lightning_agentrl.rollout.jobs import Job, Limits, stable_seed
 from lightning_agentrl.rollout.loader import sized_loader
+from lightning_agentrl.rollout.memory import check_memory
 from lightning_agentrl.rollout.minibatch import cut
 from lightning_agentrl.rollout.phases import PhaseClock
 from lightning_agentrl.rollout.preparation import Preparation, Prepared, joined_up
@@ -126,6 +127,7 @@ class AgentRLDataModule(LightningDataModule):
         """Read the tasks, so that bad data stops the run before a model is loaded."""
         self.check(self._trainer, self._learner, stage)
         self.collector.prepare(self._learner.tokenizer, [task for tasks in self._tasks.values() for task in tasks])
+        check_memory(self._learner, self.collector.engine, self._trainer, training=stage == "fit")
 
     def check(self, trainer: Trainer, learner: Learner, stage: str) -> None:
         """See that tasks, settings and learner fit one another; the environment must be prepared.
@@ -133,7 +135,7 @@ class AgentRLDataModule(LightningDataModule):
         Raises:
             ValueError: where they do not.
         """
-        checks.check_precision(trainer)
+        checks.check_precision(trainer, learner, self.collector.engine)
         splits: tuple[Split, ...] = ("train", "validation") if stage == "fit" else ("validation",)
         self._tasks = {split: list(self.environment.tasks(split)) for split in splits}
         checks.check_ranks(trainer, self.prompts_per_epoch, self._tasks)
@@ -150,8 +152,7 @@ class AgentRLDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[RolloutBatch]:
         """Sized and lazy: the length comes from the configuration, the rollouts from the first `next`."""
-        steps = self.ppo_epochs * self.minibatches
-        return sized_loader(self._train, steps * self._trainer.accumulate_grad_batches)
+        return sized_loader(self._train, self.ppo_epochs * self.minibatches * self._trainer.accumulate_grad_batches)
 
     def val_dataloader(self) -> DataLoader[RolloutBatch]:
         """All validation tasks of this rank, as one batch."""

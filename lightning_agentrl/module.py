@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,12 +25,14 @@ from lightning_agentrl.losses.correction import ImportanceCorrection
 from lightning_agentrl.losses.kl import KLEstimator
 from lightning_agentrl.losses.objective import Objective, scalars
 from lightning_agentrl.losses.weighing import weigh
-from lightning_agentrl.policy import MIXED, Dtype, load_config, load_policy, load_tokenizer
+from lightning_agentrl.policy import MIXED, Dtype, Lora, PolicySpec
+from lightning_agentrl.policy.lora import adapters_off, check_same_weights, plain_weights, save_adapter
+from lightning_agentrl.policy.memory import holdings
 from lightning_agentrl.rollout.statistics import TOTALS, over_ranks, validation_means
 from lightning_agentrl.scoring import score
 from lightning_agentrl.scoring.ranks import shard, whole
 from lightning_agentrl.scoring.signals import fill
-from lightning_agentrl.types import RolloutBatch, Signal
+from lightning_agentrl.types import Holding, RolloutBatch, Signal
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -54,6 +58,8 @@ class AgentRLModule(LightningModule):
         correction: weights for the mismatch between engine and trainer; none leaves it alone.
         temperature: of rollouts, scores and entropies alike; greater than 0.
         dtype: of the policy's weights.
+        lora: train low-rank adapters on frozen weights; none trains the weights themselves.
+        float32_head: compute logits in float32, here and in the engine, whatever the rest computes in.
         gradient_checkpointing: recompute activations in the backward: less memory, more time.
         max_tokens: most tokens of one forward; more take several, and a prompt's tree is split where it must be.
     """
@@ -73,6 +79,8 @@ class AgentRLModule(LightningModule):
         correction: ImportanceCorrection | None = None,
         temperature: float = 1.0,
         dtype: Dtype = "float32",
+        lora: Lora | None = None,
+        float32_head: bool = False,
         gradient_checkpointing: bool = False,
         max_tokens: int = 16384,
     ) -> None:
@@ -83,18 +91,22 @@ class AgentRLModule(LightningModule):
             )
         check_aggregation(aggregation, aggregation_constant, aggregation_rows)
         check_clip_scale(type(credit).__name__, credit.scales_clip, loss)
-        self.policy_source = policy
+        self.spec = PolicySpec(policy, dtype, lora, gradient_checkpointing, float32_head)
+        self.strict_loading = lora is None  # a checkpoint of adapters lacks the frozen weights; see on_load_checkpoint
         self.credit = credit
         self.objective = Objective(loss, correction, kl_coefficient, kl_estimator)
         self.aggregation = aggregation
         self.aggregation_constant = aggregation_constant
         self.aggregation_rows = aggregation_rows
-        self.dtype_name = dtype
-        self.gradient_checkpointing = gradient_checkpointing
         self.max_tokens = max_tokens
         self.policy: PreTrainedModel | None = None
         self.success = MeanMetric()
-        self._temperature = temperature
+        self.temperature = temperature
+        self.requires = credit.requires | self.objective.requires
+        self.reads, self.trains_branches = credit.reads, credit.trains_branches
+        self.drops_idle = not kl_coefficient  # a KL moves rows without credit; nothing else does
+        self.float32_head = float32_head
+        self.adapter_rank = lora.r if lora is not None and lora.sync == "adapter" else None
         self._optimizer = optimizer
         self._lr_scheduler = lr_scheduler
         self._recorded: dict[str, float] = {}
@@ -102,58 +114,47 @@ class AgentRLModule(LightningModule):
 
     # --- what the DataModule asks (types.Learner) ---------------------------------------------------------------
 
-    @cached_property
+    @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's tokenizer."""
-        return load_tokenizer(self.policy_source)
+        return self.spec.tokenizer
 
-    @cached_property
+    @property
     def policy_config(self) -> PretrainedConfig:
         """The policy's architecture, without dropout."""
-        return load_config(self.policy_source)
+        return self.spec.config
 
     @property
     def policy_dtype(self) -> torch.dtype:
         """What the policy computes in: autocast's type under mixed precision, else that of its weights."""
-        return MIXED.get(str(self.trainer.precision)) or next(self.network.parameters()).dtype
+        return MIXED.get(str(self.trainer.precision)) or getattr(torch, self.spec.dtype)
 
     @property
-    def temperature(self) -> float:
-        """Temperature of rollouts, scores and entropies alike."""
-        return self._temperature
+    def policy_size(self) -> int:
+        """Bytes of all weights in `policy_dtype`."""
+        return self.spec.parameters * self.policy_dtype.itemsize
 
     @property
     def policy_version(self) -> int:
         """Number of optimizer steps behind the weights."""
         return self.global_step
 
-    @property
-    def requires(self) -> Signal:
-        """What credit, loss and KL need."""
-        return self.credit.requires | self.objective.requires
-
-    @property
-    def reads(self) -> Signal:
-        """What credit uses where the environment gives it."""
-        return self.credit.reads
-
-    @property
-    def trains_branches(self) -> bool:
-        """As the credit assigner says."""
-        return self.credit.trains_branches
-
-    @property
-    def drops_idle(self) -> bool:
-        """A KL moves rows without credit; nothing else does."""
-        return not self.objective.kl_coefficient
-
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Names and tensors of the policy's state, both halves of tied embeddings included.
+        """What the engine holds: the policy, adapters merged in unless they go there alone.
 
         Where ranks hold a part each, they gather one tensor at a time, so every rank has to ask for all of them.
         """
-        for name, tensor in self.network.state_dict().items():
-            yield name, whole(tensor.detach())
+        yield from plain_weights(self.network, merge=self.adapter_rank is None)
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the present adapters as peft and vLLM read them."""
+        save_adapter(self.network.state_dict(), self.spec.adapter_config(), folder)
+
+    def holdings(self, device: torch.device, training: bool) -> list[Holding]:
+        """What the trainer's side of a rank will hold on the device."""
+        mixed, optimizer = str(self.trainer.precision) in MIXED, self._optimizer if training else None
+        reference = bool(training and self.objective.kl_coefficient)
+        return holdings(self.spec, optimizer, device, mixed=mixed, reference=reference, max_tokens=self.max_tokens)
 
     def score(self, batch: RolloutBatch, signals: Signal, temperature: float | None = None) -> RolloutBatch:
         """Fill in what ``signals`` asks for beyond what came with the rollouts."""
@@ -163,7 +164,7 @@ class AgentRLModule(LightningModule):
                 batch.to(self.device),
                 signals,
                 self.network,
-                lambda: self.reference,
+                self.reference,
                 temperature=temperature or self.temperature,
                 max_tokens=self.max_tokens,
             )
@@ -194,12 +195,8 @@ class AgentRLModule(LightningModule):
 
     def configure_model(self) -> None:
         """Load the policy, once, on every rank."""
-        if self.policy is not None:
-            return
-        self.policy = load_policy(self.policy_source, self.policy_config, self.dtype_name).train()
-        if self.gradient_checkpointing:
-            self.policy.gradient_checkpointing_enable({"use_reentrant": False})
-        self._shard(self.policy)
+        if self.policy is None:
+            self.policy = self._share_out(self.spec.load())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over the policy's trainable parameters."""
@@ -236,18 +233,10 @@ class AgentRLModule(LightningModule):
         loss = (token_losses * batch.loss_weights).sum() + logprobs.sum() * 0
         # Lightning divides by the number of accumulated micro-batches, and DDP averages over ranks.
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        self._log_policy(metrics, batch)
-        for name, count in (("rows", load.tokens), ("distinct", load.distinct), ("computed", load.computed)):
-            self._log_epoch(f"update/tokens_{name}", float(count), reduce_fx="sum")
-        self._log_epoch("update/computed_share", load.computed / load.tokens, batch_size=load.tokens)
+        for name, value, weight, reduce in scalars(metrics, batch.trainable, load):
+            self._log_epoch(name, value, batch_size=weight, reduce_fx=reduce)
         self._log_epoch("policy/loss", loss.detach() * scale)
         return loss * scale
-
-    def _log_policy(self, metrics: Mapping[str, Tensor], batch: RolloutBatch) -> None:
-        """Means over trained tokens, and where outliers matter the greatest; every rank logs the same names."""
-        weight = max(int(batch.trainable.sum()), 1)
-        for name, value, reduce in scalars(metrics, batch.trainable):
-            self._log_epoch(f"policy/{name}", value, batch_size=weight, reduce_fx=reduce)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient's norm before clipping."""
@@ -267,12 +256,15 @@ class AgentRLModule(LightningModule):
         self._log_recorded()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let a checkpoint say what it was trained with."""
-        checkpoint["agentrl"] = {
-            "policy": self.policy_source,
-            "credit": repr(self.credit),
-            "loss": repr(self.objective.loss),
-        }
+        """Let a checkpoint say what it was trained with; with LoRA it holds the adapters alone."""
+        said = {"credit": repr(self.credit), "loss": repr(self.objective.loss)}
+        checkpoint["agentrl"] = self.spec.description | said
+        checkpoint["state_dict"] = self.spec.trained(checkpoint["state_dict"])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another kind of policy, before Lightning leaves out what does not fit."""
+        if "state_dict" in checkpoint:  # shards are read, and checked, by the strategy
+            check_same_weights(checkpoint["state_dict"], self.spec.trained(self.state_dict()))
 
     # --- helpers ------------------------------------------------------------------------------------------------
 
@@ -283,18 +275,24 @@ class AgentRLModule(LightningModule):
             raise RuntimeError("The policy is not loaded yet; Lightning loads it in configure_model.")
         return self.policy
 
-    @cached_property
-    def reference(self) -> PreTrainedModel:
-        """The policy as the run started from it; no submodule, so that neither optimizer nor checkpoint holds it."""
-        reference = load_policy(self.policy_source, self.policy_config, self.dtype_name).requires_grad_(False)
-        reference.to(self.device)  # type: ignore[arg-type]
-        self._shard(reference)
-        return reference
+    @contextmanager
+    def reference(self) -> Iterator[PreTrainedModel]:
+        """The policy as the run started from it: with LoRA the policy without its adapters, else a frozen copy."""
+        if self.spec.lora is None:
+            yield self._frozen
+        else:
+            with adapters_off(self.network):
+                yield self.network
 
-    def _shard(self, network: PreTrainedModel) -> None:
+    @cached_property
+    def _frozen(self) -> PreTrainedModel:
+        """No submodule, so that neither optimizer nor checkpoint holds it."""
+        frozen = self.spec.load_base().requires_grad_(False)
+        return self._share_out(frozen.to(self.device))  # type: ignore[arg-type]
+
+    def _share_out(self, network: PreTrainedModel) -> PreTrainedModel:
         """Leave this rank its part, where the strategy has ranks hold a part each."""
-        if self.device_mesh is not None:
-            shard(network, self.device_mesh["data_parallel"])
+        return network if self.device_mesh is None else shard(network, self.device_mesh["data_parallel"])
 
     def _all_reduce(self, tensor: Tensor, op: ReduceOp = "sum") -> Tensor:
         reduced = self.trainer.strategy.reduce(tensor.to(self.device, copy=True), reduce_op=op)

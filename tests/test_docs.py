@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -14,13 +16,45 @@ from lightning_agentrl.cli import USAGE, AgentRLCLI
 from lightning_agentrl.config_files import config_names
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "tutorials").rglob("*.md"))]
+TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+PAGES = [*(ROOT / name for name in TOP), *sorted((ROOT / "tutorials").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_to_files(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site as `make docs` builds it: warnings, dead links among them, are errors."""
+    folder = tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    build += ["--config-file", str(ROOT / "scripts" / "docs" / "mkdocs.yml")]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(build, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_site_has_every_page(site: Path) -> None:
+    for page in PAGES:
+        path = page.relative_to(ROOT)
+        name = path.relative_to("tutorials") if path.parts[0] == "tutorials" else Path(path.name.lower())
+        assert (
+            site / name.with_suffix(".html").as_posix().replace("README", "index").replace("readme", "index")
+        ).exists()
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        assert (site / "notebooks" / f"{notebook.stem}.html").exists()
+
+
+def test_the_site_needs_no_network(site: Path) -> None:
+    """A reader who is offline sees the same: no script, style, font or picture comes from elsewhere."""
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert not re.findall(r'<(?:script|img|iframe)[^>]+src="?https?:[^">]+', text), page.name
+        assert not re.findall(r'<link[^>]+rel="?stylesheet[^>]+href="?https?:[^">]+', text), page.name
 
 
 def test_the_tutorial_on_credit_assigners_runs_as_written(monkeypatch: pytest.MonkeyPatch) -> None:

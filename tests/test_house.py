@@ -22,8 +22,8 @@ OPTIONAL = (
     *("vllm", "pycountry", "pyarrow", "pytest", "hypothesis"),
     *("math_verify", "mcp", "gymnasium", "textworld", "jericho", "alfworld", "datasets"),
 )
-UNPINNED = ("alfworld",)
-"""Not part of the tests' environment: it compiles a planner for minutes."""
+UNPINNED = ("alfworld", "bitsandbytes", "torchao")
+"""Not part of the tests' environment: a planner that is compiled for minutes, and kernels that want a GPU."""
 EXTRAS = tuple(extra for extra in PROJECT["optional-dependencies"] if extra != "dev")
 
 IMPORT_EVERYTHING = """

@@ -19,6 +19,7 @@ PAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "Health": {
         "success": ("reward/success", "val/success"),
         "spread of rewards within a prompt": ("reward/group_std",),
+        "entropy of the policy": ("policy/entropy",),
         "engine against trainer": ("policy/mismatch_max", "policy/parity_gap"),
         "ratio and clipping": ("policy/ratio_deviation", "policy/clip_fraction"),
         "gradient norm": ("policy/grad_norm",),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from lightning_agentrl.types import Weights
+from lightning_agentrl.types import Holding, Weights
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -60,13 +61,40 @@ class EngineSetup:
     """Whether several ranks each own an engine."""
     tokenizer: PreTrainedTokenizerBase | None = None
     """The policy's; needed where requests have stop strings."""
+    float32_head: bool = False
+    """Whether logits are computed in float32."""
+    adapter_rank: int | None = None
+    """Rank of the adapters that `update_adapter` will bring; None where whole weights come."""
 
 
 class RolloutEngine(ABC):
     """Owns a copy of the policy's weights and never calls the trainer's module.
 
-    Life: construct (cheap, from the command line) → `start` → (`update_weights` → many `generate`)* → `close`.
+    Life: construct (cheap, from the command line) → `start` → (`update_weights` → many `generate`)* → `close`. With
+    adapters: `start` → `update_weights` → (`update_adapter` → many `generate`)* → `close`.
     """
+
+    def check(self, dtype: torch.dtype, adapter_rank: int | None) -> None:
+        """See, before anything is loaded, that the engine can hold the policy as the trainer does.
+
+        Raises:
+            ValueError: when it computes in another dtype, or takes no adapters and would get them.
+        """
+        if adapter_rank is not None:
+            raise ValueError(
+                f"{type(self).__name__} takes whole weights only, and model.lora.sync=adapter sends adapters alone. "
+                f"Use model.lora.sync=merge, or VLLMEngine."
+            )
+
+    def holdings(self, policy_size: int, device: torch.device, total: int) -> list[Holding]:
+        """What the engine will hold on the device of its rank.
+
+        Args:
+            policy_size: bytes of all weights, as the engine holds them.
+            device: where it will run.
+            total: bytes of memory there, free or not.
+        """
+        return [Holding("engine's weights", policy_size)]
 
     @abstractmethod
     def start(self, setup: EngineSetup) -> None:
@@ -80,6 +108,15 @@ class RolloutEngine(ABC):
     @abstractmethod
     def update_weights(self, weights: Weights, version: int) -> None:
         """Replace all weights; nothing computed with the old ones is used afterwards. Blocks until done."""
+
+    def update_adapter(self, folder: Path, version: int) -> None:
+        """Put an adapter over the weights, in place of the last one; otherwise as `update_weights`.
+
+        Args:
+            folder: adapters as peft saves them; it may be gone afterwards.
+            version: of the policy.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no adapters.")
 
     @abstractmethod
     async def generate(self, token_ids: list[int], params: SamplingParams) -> Completion:

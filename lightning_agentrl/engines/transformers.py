@@ -19,6 +19,7 @@ from lightning_agentrl.engines.checks import check_request, check_temperature
 from lightning_agentrl.engines.engine_thread import EngineThread
 from lightning_agentrl.engines.host_guard import random_state_kept
 from lightning_agentrl.engines.stop_strings import StopStrings, check_stop_strings
+from lightning_agentrl.precision import use_float32_head
 from lightning_agentrl.types import Weights
 
 
@@ -132,6 +133,8 @@ class _TransformersBackend:
         build: Any = AutoModelForCausalLM.from_config
         with random_state_kept():
             model = build(copy.deepcopy(setup.config), dtype=setup.dtype, attn_implementation="sdpa")
+        if setup.float32_head:
+            use_float32_head(model)
         self._model: Any = model.to(setup.device).eval().requires_grad_(False)
         self._waiting: list[_Request] = []
         self._rows: list[_Request] = []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from lightning_agentrl.engines.base import Completion, EngineSetup, RolloutEngine, SamplingParams
@@ -11,10 +13,12 @@ from lightning_agentrl.engines.checks import check_request, check_temperature
 from lightning_agentrl.engines.engine_thread import EngineThread
 from lightning_agentrl.engines.stop_strings import check_stop_strings
 from lightning_agentrl.engines.vllm_backend import VLLMBackend
-from lightning_agentrl.types import Weights
+from lightning_agentrl.types import Holding, Weights
 
 CPU_KV_CACHE_BYTES = 256 << 20
 CPU_BATCHED_TOKENS = 8192
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Ranks of adapters that vLLM has room for."""
 
 
 class VLLMEngine(RolloutEngine):
@@ -59,6 +63,41 @@ class VLLMEngine(RolloutEngine):
         self._thread: EngineThread[VLLMBackend] | None = None
         self._setup: EngineSetup | None = None
 
+    def check(self, dtype: torch.dtype, adapter_rank: int | None) -> None:
+        """See that nothing in `engine_args` contradicts the trainer, and that vLLM has room for the adapters' rank.
+
+        Raises:
+            ValueError: when it does, or has none.
+        """
+        own = str(self._engine_args.get("dtype", dtype)).removeprefix("torch.")
+        if own != str(dtype).removeprefix("torch."):
+            raise ValueError(
+                f"data.engine's engine_args set dtype={own}, and the trainer computes in {dtype}: log-probs of the two "
+                f"would differ by more than a step of the policy makes. Leave dtype out; it follows the trainer."
+            )
+        if adapter_rank is not None and adapter_rank > RANKS[-1]:
+            raise ValueError(
+                f"vLLM takes adapters up to rank {RANKS[-1]}, got model.lora.r={adapter_rank}; sync by merge instead."
+            )
+
+    def holdings(self, policy_size: int, device: torch.device, total: int) -> list[Holding]:
+        """Weights and the cache of keys and values; on a GPU both within `gpu_memory_utilization`.
+
+        Raises:
+            ValueError: when the weights alone are more than that.
+        """
+        if device.type != "cuda":
+            cache = self._kv_cache_memory_bytes or CPU_KV_CACHE_BYTES
+            return [Holding("engine's weights", policy_size), Holding("engine's keys and values", cache)]
+        share = int(self._gpu_memory_utilization * total)
+        if policy_size >= share:
+            raise ValueError(
+                f"gpu_memory_utilization={self._gpu_memory_utilization} gives the engine {share / 2**30:.1f} of "
+                f"{total / 2**30:.1f} GiB; the policy's weights alone take {policy_size / 2**30:.1f} GiB. Raise it, "
+                f"or take a smaller policy."
+            )
+        return [Holding("engine: weights, keys and values", share)]
+
     def start(self, setup: EngineSetup) -> None:
         """Import vLLM and build the network with random weights.
 
@@ -88,6 +127,14 @@ class VLLMEngine(RolloutEngine):
             RuntimeError: If requests are in flight.
         """
         self._running().feed(weights, VLLMBackend.load)
+
+    def update_adapter(self, folder: Path, version: int) -> None:
+        """Swap the adapter that all later requests use; each gets an id of its own, whatever ``version`` says.
+
+        Raises:
+            RuntimeError: If requests are in flight, or vLLM refuses the adapter.
+        """
+        self._running().call(lambda backend: backend.load_adapter(folder))
 
     async def generate(self, token_ids: list[int], params: SamplingParams) -> Completion:
         """Continue a prompt.
@@ -159,6 +206,11 @@ class VLLMEngine(RolloutEngine):
             arguments["kv_cache_memory_bytes"] = cache_bytes
         if self._enable_sleep_mode and not on_cpu:
             arguments["enable_sleep_mode"] = True
+        if setup.adapter_rank is not None:
+            rank = next(rank for rank in RANKS if rank >= setup.adapter_rank)
+            arguments |= {"enable_lora": True, "max_loras": 1, "max_cpu_loras": 1, "max_lora_rank": rank}
+        if setup.float32_head:
+            arguments["hf_overrides"] = {"head_dtype": "float32"}
         return arguments | self._engine_args
 
 

@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,7 +45,8 @@ class VLLMBackend:
 
     def __init__(self, setup: EngineSetup, arguments: dict[str, Any], log_level: str) -> None:
         self._tied = bool(setup.config.tie_word_embeddings)
-        self._syncs = count()
+        self._syncs = count(1)
+        self._adapter: Any = None
         self._salt = "random weights"
         self._seeds = random.Random()  # for requests without a seed: never the trainer's generator
         if setup.device.type == "cuda":
@@ -83,7 +85,9 @@ class VLLMBackend:
             skip_special_tokens=False,  # where tags may be
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        self.engine.add_request(str(request_id), tokens_input(token_ids, cache_salt=self._salt), sampling)
+        self.engine.add_request(
+            str(request_id), tokens_input(token_ids, cache_salt=self._salt), sampling, lora_request=self._adapter
+        )
 
     def abort(self, request_id: int) -> None:
         """Forget a request."""
@@ -101,6 +105,20 @@ class VLLMBackend:
             arguments = {"weights_iterator": _with_head(weights, self._tied), "is_checkpoint_format": True}
             self.engine.collective_rpc("reload_weights", kwargs=arguments)
         self._salt = f"sync {next(self._syncs)}"  # a salt of its own per sync: keys and values of old weights are stale
+
+    def load_adapter(self, folder: Path) -> None:
+        """Put an adapter over the weights, with a name and number of its own: vLLM finds keys and values by them."""
+        from vllm.lora.request import LoRARequest
+
+        if self.engine.has_unfinished_requests():
+            raise RuntimeError("The adapter cannot change while requests are being generated.")
+        number = next(self._syncs)
+        for old in self.engine.list_loras():
+            self.engine.remove_lora(old)
+        self._adapter = LoRARequest(f"sync {number}", number, str(folder))
+        if not self.engine.add_lora(self._adapter):
+            raise RuntimeError(f"vLLM did not take the adapter in {folder}.")
+        self._salt = f"sync {number}"
 
     def close(self) -> None:
         """Shut vLLM down without taking the trainer's process group along."""

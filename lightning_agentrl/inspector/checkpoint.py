@@ -45,9 +45,10 @@ class Checkpoint:
             raise ValueError(f"{path} is no checkpoint of a run of this package: {error}.") from error
         self.saved = saved
         self.module, self.data = _built(saved.meta["config"])
-        self.module.policy_source = described["policy"]
+        self.module.spec = replace(self.module.spec, source=described["policy"])
         self.module.configure_model()
-        self.module.load_state_dict(state["state_dict"])
+        self.module.on_load_checkpoint(state)
+        self.module.load_state_dict(state["state_dict"], strict=self.module.strict_loading)
 
     def fill(self, signals: Signal) -> RolloutBatch:
         """The saved rows with signals that the policy of the checkpoint computes."""
@@ -67,7 +68,7 @@ class Checkpoint:
             batch,
             signals,
             module.network,
-            lambda: module.reference,
+            module.reference,
             temperature=module.temperature,
             max_tokens=module.max_tokens,
         )

@@ -14,6 +14,7 @@ from lightning_agentrl.losses.base import PolicyLoss
 from lightning_agentrl.losses.correction import ImportanceCorrection
 from lightning_agentrl.losses.kl import KLEstimator, kl_estimate
 from lightning_agentrl.ops import masked_mean
+from lightning_agentrl.prefix_tree import Load
 from lightning_agentrl.types import Metrics, RolloutBatch, Signal
 
 OUTLIERS = frozenset({"ratio", "mismatch", "correction_ratio_raw"})
@@ -63,10 +64,18 @@ class Objective:
 
 
 def scalars(
-    metrics: Mapping[str, Tensor], mask: Bool[Tensor, "N T"]
-) -> Iterator[tuple[str, Tensor, Literal["mean", "max"]]]:
-    """Diagnostics as named numbers: means over trained tokens, and of outliers the greatest value too."""
+    metrics: Mapping[str, Tensor], mask: Bool[Tensor, "N T"], load: Load
+) -> Iterator[tuple[str, Tensor | float, int, Literal["mean", "max", "sum"]]]:
+    """Names, values, weights and reductions of what a micro-batch says about itself; on every rank the same names.
+
+    Diagnostics are means over trained tokens, and of outliers the greatest value too; ``load`` is what it took.
+    """
+    trained = max(int(mask.sum()), 1)
     for name, values in metrics.items():
-        yield f"{name}_mean" if name in OUTLIERS else name, masked_mean(values, mask), "mean"
+        short = f"{name}_mean" if name in OUTLIERS else name
+        yield f"policy/{short}", masked_mean(values, mask), trained, "mean"
         if name in OUTLIERS:
-            yield f"{name}_max", (values * mask).max(), "max"
+            yield f"policy/{name}_max", (values * mask).max(), trained, "max"
+    for name, count in (("rows", load.tokens), ("distinct", load.distinct), ("computed", load.computed)):
+        yield f"update/tokens_{name}", float(count), 1, "sum"
+    yield "update/computed_share", load.computed / load.tokens, load.tokens, "mean"

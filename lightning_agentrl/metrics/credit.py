@@ -20,7 +20,7 @@ class CreditStatistics(Table):
 
     ``nonzero_turn_share``
         share of turns whose credit is not 0.
-    ``turn_entropy``
+    ``turn_share_entropy``
         mean over rows of −Σ p log p in nats, where p is a turn's share of the row's |credit|: 0 where one turn has it
         all. Rows of one turn, or without credit, are left out.
     ``turn_evenness``
@@ -74,7 +74,7 @@ class CreditStatistics(Table):
         credits, agreements = self.column("credits").double(), self.column("agreements")
         return {
             "nonzero_turn_share": (credits != 0).double().mean(),
-            "turn_entropy": self.column("entropies").double().mean(),
+            "turn_share_entropy": self.column("entropies").double().mean(),
             "turn_evenness": self.column("evenness").double().mean(),
             "sign_agreement": agreements.nanmean(),
             "turn_length_correlation": _correlation(credits, self.column("turn_lengths").double()),

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lightning_agentrl.engines.base import RolloutEngine
 from lightning_agentrl.environments.base import Environment, Split
 from lightning_agentrl.rollout.probes import check_template
-from lightning_agentrl.types import Signal, Task
+from lightning_agentrl.types import Learner, Signal, Task
 
 
 def at_least(least: int, name: str, value: int, why: str = "") -> int:
@@ -41,13 +42,18 @@ def check_ranks(trainer: Trainer, prompts_per_epoch: int, tasks: dict[Split, lis
         )
 
 
-def check_precision(trainer: Trainer) -> None:
-    """Half precision of everything would hand the loss rounded masks and weights, and lose small updates."""
+def check_precision(trainer: Trainer, learner: Learner, engine: RolloutEngine) -> None:
+    """Half precision of everything would hand the loss rounded masks and weights, and lose small updates.
+
+    And the engine must compute in what the trainer computes in.
+    """
     if str(trainer.precision) in ("bf16-true", "16-true"):
         raise ValueError(
             f"trainer.precision={trainer.precision} rounds the weights themselves, and steps of 1e-6 vanish in them. "
-            f"Use bf16-mixed, or model.dtype=bfloat16 with LoRA."
+            f"Use bf16-mixed, or trainer.precision=32-true with model.dtype=bfloat16 and model.lora: everything that "
+            f"bf16-true computes in bfloat16 is computed in it, the adapters and the loss stay in float32."
         )
+    engine.check(learner.policy_dtype, learner.adapter_rank)
 
 
 def check_limit(trainer: Trainer, steps: int) -> None:

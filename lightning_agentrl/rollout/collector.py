@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -66,6 +68,7 @@ class Collector:
         self._sampler: Sampler | None = None
         self._probes: list[tuple[int, ...]] = []
         self._parity: ParityCheck | None = None
+        self._holds_base = False
 
     def prepare(self, tokenizer: PreTrainedTokenizerBase, tasks: Sequence[Task]) -> None:
         """Learn the policy's tokenizer, and see that format and prompts fit it; cheap, and before any model loads.
@@ -99,10 +102,20 @@ class Collector:
                 with self.clock.phase("parity"):
                     self._loop.run(self._parity.before_sync())
         with self.clock.phase("sync"):
-            self.engine.update_weights(learner.weights(), learner.policy_version)
+            self._hand_over(learner)
         if self._parity is not None:
             with self.clock.phase("parity"):
                 learner.record({"policy/parity_gap": self._parity.compare(self._loop.run(self._parity.sample()))})
+
+    def _hand_over(self, learner: Learner) -> None:
+        """All weights; where adapters are synced alone, all weights once and then the adapters."""
+        if learner.adapter_rank is None or not self._holds_base:
+            self.engine.update_weights(learner.weights(), learner.policy_version)
+            self._holds_base = True
+        if learner.adapter_rank is not None:
+            with tempfile.TemporaryDirectory(prefix="agentrl-adapter-") as folder:
+                learner.save_adapter(Path(folder))
+                self.engine.update_adapter(Path(folder), learner.policy_version)
 
     def roll_out(
         self, jobs: Sequence[Job], learner: Learner, *, temperature: float, seed: int, epoch: int, branch: bool = True
@@ -195,8 +208,11 @@ class Collector:
             temperature=learner.temperature,
             distributed=place.world_size > 1,
             tokenizer=tokenizer if self.format.stop_strings(tokenizer) else None,
+            float32_head=learner.float32_head,
+            adapter_rank=learner.adapter_rank,
         )
         self.engine.start(setup)
+        self._holds_base = False
         tolerance = self.parity_tolerance
         if tolerance is None:
             # 16-bit kernels of engine and trainer round differently: some hundredths of a nat are usual.

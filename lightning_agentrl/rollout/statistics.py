@@ -73,6 +73,7 @@ def collected(
         **_measured(MetricCollection(trained), batch, device),
         **local(trajectories, seconds["rollout"]),
         **shaped(batch),
+        **entropy(batch),
         **{f"rollout/{name}": value for name, value in failures.items()},
         **{f"time/{name}": value for name, value in seconds.items()},
     }
@@ -121,6 +122,18 @@ def shaped(batch: RolloutBatch) -> dict[str, float]:
     """Mean of what is trained on: rewards after shaping."""
     known = batch.rewards[batch.rewards.isfinite()]
     return {"reward/shaped_mean": float(known.mean()) if len(known) else 0.0}
+
+
+def entropy(batch: RolloutBatch) -> dict[str, float]:
+    """Entropy of the policy per token, in nats: mean of −log π over the tokens that it sampled, which is unbiased.
+
+    At the rollout temperature, and without what branches inherited. Nothing without a token.
+    """
+    mask = batch.action_mask
+    if batch.inherited is not None:
+        mask = mask & (torch.arange(mask.shape[1], device=mask.device) >= batch.inherited[:, None])
+    sampled = batch.sampling_logprobs[mask]
+    return {"policy/entropy": -float(sampled.double().mean())} if len(sampled) else {}
 
 
 def local(trajectories: Sequence[Trajectory], seconds: float = 0.0) -> dict[str, float]:

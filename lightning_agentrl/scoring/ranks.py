@@ -14,11 +14,12 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import DTensor
 
 T = TypeVar("T")
+Network = TypeVar("Network", bound=nn.Module)
 WAY = "agentrl_way"
 """Name of the method of a sharded policy that FSDP takes for another `forward`."""
 
 
-def shard(policy: nn.Module, mesh: DeviceMesh) -> None:
+def shard(policy: Network, mesh: DeviceMesh) -> Network:
     """Leave each rank of ``mesh`` [ranks] its part of every parameter, layer by layer, in place.
 
     Scoring runs backbone and head apart, and both need what FSDP gathers for the policy's own forward. So the policy
@@ -36,6 +37,7 @@ def shard(policy: nn.Module, mesh: DeviceMesh) -> None:
     fully_shard(policy, mesh=mesh)
     setattr(policy, WAY, MethodType(_apply, policy))
     register_fsdp_forward_method(policy, WAY)
+    return policy
 
 
 def run(policy: nn.Module, way: Callable[..., T], *arguments: Any) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,7 @@ def fill(
     batch: RolloutBatch,
     signals: Signal,
     policy: nn.Module,
-    reference: Callable[[], nn.Module],
+    reference: Callable[[], AbstractContextManager[nn.Module]],
     *,
     temperature: float,
     max_tokens: int,
@@ -35,7 +36,7 @@ def fill(
         batch: on the policy's device.
         signals: what is wanted.
         policy: whose opinion.
-        reference: gives the frozen policy for ``ref_logprobs``; called only if they are wanted.
+        reference: opens a block with the frozen policy for ``ref_logprobs``; called only if they are wanted.
         temperature: of the rollouts.
         max_tokens: most tokens of one forward.
     """
@@ -57,5 +58,6 @@ def fill(
     elif Signal.ANSWER_LOGPROBS in signals:
         found["answer_logprobs"] = answer_logprobs(policy, batch, **settings)
     if Signal.REF_LOGPROBS in signals:
-        found["ref_logprobs"] = score(reference(), batch, **settings).logprobs
+        with reference() as frozen:
+            found["ref_logprobs"] = score(frozen, batch, **settings).logprobs
     return replace(batch, **found)

@@ -18,7 +18,7 @@ from lightning_agentrl.types.host import (
     Trajectory,
     Turn,
 )
-from lightning_agentrl.types.learner import Learner, Weights
+from lightning_agentrl.types.learner import Holding, Learner, Weights
 
 __all__ = [
     "TOKEN_FIELDS",
@@ -26,6 +26,7 @@ __all__ = [
     "BranchPoint",
     "CallError",
     "Credit",
+    "Holding",
     "InfrastructureError",
     "Learner",
     "Metrics",

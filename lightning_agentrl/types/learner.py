@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -14,6 +16,17 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 Weights = Iterable[tuple[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Memory that a part of a run takes on the device of one rank."""
+
+    what: str
+    size: int
+    """In bytes."""
+    certain: bool = True
+    """False for an estimate."""
 
 
 class Learner(Protocol):
@@ -30,6 +43,18 @@ class Learner(Protocol):
     @property
     def policy_dtype(self) -> torch.dtype:
         """What the policy computes in."""
+
+    @property
+    def policy_size(self) -> int:
+        """Bytes of all weights in `policy_dtype`, as an engine holds them; known before the policy is loaded."""
+
+    @property
+    def float32_head(self) -> bool:
+        """Whether logits are computed in float32, whatever the rest of the policy computes in."""
+
+    @property
+    def adapter_rank(self) -> int | None:
+        """Rank of the adapters that an engine gets alone after its first weights; None where it gets all weights."""
 
     @property
     def temperature(self) -> float:
@@ -56,7 +81,20 @@ class Learner(Protocol):
         """Whether `weigh` leaves out rows without credit, so that they cost nothing."""
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Hugging Face names and full tensors, both halves of tied embeddings; the same count on every rank."""
+        """Hugging Face names and full tensors, both halves of tied embeddings; the same count on every rank.
+
+        Without the adapters where those go to the engine alone.
+        """
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the adapters as a peft folder; asked for only if there is an `adapter_rank`."""
+
+    def holdings(self, device: torch.device, training: bool) -> list[Holding]:
+        """What the learner will hold on the device of this rank; asked before the policy is loaded.
+
+        Raises:
+            ValueError: when the policy cannot be held as asked.
+        """
 
     def score(self, batch: RolloutBatch, signals: Signal, temperature: float | None = None) -> RolloutBatch:
         """The batch with the signals filled in, without gradients; at the rollout temperature unless told otherwise."""

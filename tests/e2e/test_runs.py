@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,9 @@ import torch
 from helpers import data, module, trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor
 
 from lightning_agentrl.branching.procedural import ProceduralBranching
-from lightning_agentrl.callbacks import Bundles
-from lightning_agentrl.credit.apply import apply_credit, uncredited
-from lightning_agentrl.credit.grpo import GRPO
-from lightning_agentrl.engines.base import Completion, SamplingParams
 from lightning_agentrl.engines.transformers import TransformersEngine
-from lightning_agentrl.rollout import bundle
-from lightning_agentrl.rollout.jobs import stable_seed
-from lightning_agentrl.rollout.minibatch import cut
-from lightning_agentrl.rollout.parity import ParityError
 from lightning_agentrl.testing import ToyEnvironment
 from lightning_agentrl.types import RolloutBatch, Signal, Weights
 
@@ -81,7 +71,7 @@ def test_the_ratio_is_one_at_the_first_of_several_steps(policy: str, tmp_path: P
             self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
         ) -> None:
             if batch_idx == 0:
-                scored = pl_module.score(batch, pl_module.requires | _old())
+                scored = pl_module.score(batch, pl_module.requires | Signal.OLD_LOGPROBS)
                 seen.append(float((scored.old_logprobs - batch.old_logprobs)[batch.loss_mask].exp().sub(1).abs().max()))
 
     trainer(tmp_path, Deviation()).fit(module(policy), datamodule=data(minibatches=3))
@@ -210,91 +200,6 @@ def test_the_best_checkpoint_follows_validation_success(policy: str, tmp_path: P
     assert described["credit"].startswith("GRPO(")
 
 
-def test_chosen_collections_are_saved_and_replay_their_credit(policy: str, tmp_path: Path) -> None:
-    trainer(tmp_path, Bundles(every_n_epochs=2), max_epochs=3).fit(module(policy), datamodule=data())
-    folders = bundle.find(tmp_path)
-    assert [folder.name for folder in folders] == ["epoch-0000", "epoch-0002"]
-    saved = bundle.load(folders[1])
-    assert saved.meta["policy_version"] == 2
-    assert len(saved.records) == len(saved.batch) == 16
-    again, _ = apply_credit(GRPO(), uncredited(saved.batch))
-    assert torch.equal(again.advantages, saved.batch.advantages)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("minibatches", [1, 2])
-def test_a_saved_collection_replays_its_loss_bit_for_bit(policy: str, tmp_path: Path, minibatches: int) -> None:
-    """The first step's loss: replayed with the policy that it was made with, under another trainer."""
-    seen: list[Tensor] = []
-    options = {"prompts_per_epoch": 2, "minibatches": minibatches}
-
-    class Losses(Callback):
-        def on_train_batch_end(
-            self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-        ) -> None:
-            seen.append(outputs["loss"])
-
-    first = trainer(tmp_path, Losses(), Bundles(every_n_epochs=1), max_epochs=1)
-    first.fit(module(policy), datamodule=data(**options))
-
-    class Replay(Callback):
-        def on_train_batch_start(
-            self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-        ) -> None:
-            if batch_idx == 0:
-                saved = bundle.load(bundle.find(tmp_path)[0]).batch
-                steps = cut(saved, ppo_epochs=1, minibatches=minibatches, accumulate=1, rng=_rng())
-                ((micro,), *_) = pl_module.weigh(steps, 18)
-                with torch.no_grad():
-                    seen.append(pl_module.training_step(micro, 0))
-
-    trainer(tmp_path / "again", Replay(), max_epochs=1).fit(module(policy), datamodule=data(**options))
-    assert torch.equal(seen[-1], seen[0])
-
-
-def _rng() -> random.Random:
-    """As a collection of epoch 0 is cut with."""
-    return random.Random(stable_seed(0, 0, 0))
-
-
-def test_looking_at_more_signals_does_not_change_what_is_learned(policy: str, tmp_path: Path) -> None:
-    weights = []
-    for number, callbacks in enumerate([[], [Bundles(1, ["old_logprobs", "entropies", "answer_logprobs"])]]):
-        model = module(policy)
-        trainer(tmp_path / str(number), *callbacks).fit(model, datamodule=data())
-        weights.append(model.state_dict())
-    saved = bundle.load(bundle.find(tmp_path)[1]).batch
-    saved.require(Signal.OLD_LOGPROBS | Signal.ENTROPIES | Signal.ANSWER_LOGPROBS, "this test")
-    for name, value in weights[0].items():
-        assert torch.equal(value, weights[1][name]), name
-
-
-def test_a_wrong_engine_is_noticed_after_the_sync(policy: str, tmp_path: Path) -> None:
-    class Stale(TransformersEngine):
-        """Takes only the first weights."""
-
-        def update_weights(self, weights: Weights, version: int) -> None:
-            if version == 0:
-                super().update_weights(weights, version)
-
-    with pytest.raises(ParityError, match="Every prompt disagrees"):
-        trainer(tmp_path).fit(module(policy, lr=1e-2), datamodule=data(engine=Stale()))
-
-
-def test_raw_logprobs_at_another_temperature_are_named(policy: str, tmp_path: Path) -> None:
-    class Raw(TransformersEngine):
-        """Reports log-probs as if the temperature were 1."""
-
-        async def generate(self, token_ids: list[int], params: SamplingParams) -> Completion:
-            wrong = SamplingParams(params.max_tokens, 1.0, params.stop_token_ids, params.seed)
-            return await super().generate(token_ids, wrong)
-
-        def start(self, setup: Any) -> None:
-            super().start(type(setup)(**{**setup.__dict__, "temperature": 1.0}))
-
-    with pytest.raises(ParityError, match="raw instead of processed"):
-        trainer(tmp_path).fit(module(policy, temperature=0.5), datamodule=data(engine=Raw()))
-
-
 def test_an_engine_is_closed_after_a_crash_and_after_the_end(policy: str, tmp_path: Path) -> None:
     class Crash(Callback):
         def on_train_batch_start(self, *args: Any) -> None:
@@ -307,51 +212,3 @@ def test_an_engine_is_closed_after_a_crash_and_after_the_end(policy: str, tmp_pa
     ended = data()
     trainer(tmp_path, max_epochs=1).fit(module(policy), datamodule=ended)
     assert not ended.collector.engine.started
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"group_size": 1}, "group_size must be at least 2"),
-        ({"top_p": 0.9}, "full distribution"),
-        ({"top_k": 20}, "full distribution"),
-        ({"min_p": 0.1}, "full distribution"),
-        ({"max_turn_tokens": 128}, "must be smaller than max_model_len"),
-        ({"minibatches": 0}, "minibatches must be at least 1"),
-    ],
-)
-def test_contradictory_settings_stop_before_anything_loads(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        data(**options)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"temperature": 0.0}, "greater than 0"), ({"aggregation_constant": 9.0}, "read with aggregation=constant")],
-)
-def test_contradictory_model_settings_stop_before_anything_loads(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        module("nowhere", **options)
-
-
-def test_a_prompt_that_leaves_no_room_is_named_before_the_policy_loads(policy: str, tmp_path: Path) -> None:
-    model = module(policy)
-    with pytest.raises(ValueError, match=r"task '\d+' has \d+ tokens, which leaves no room in a context of 12"):
-        trainer(tmp_path).fit(model, datamodule=data(max_model_len=12, max_turn_tokens=4))
-    assert model.policy is None
-
-
-def test_training_on_a_part_of_a_collection_is_refused(policy: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="trained whole, in 4 micro-batches"):
-        trainer(tmp_path, limit_train_batches=2).fit(module(policy), datamodule=data(minibatches=4))
-
-
-def test_a_validation_temperature_the_engine_cannot_score_is_refused(policy: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="validation_temperature"):
-        trainer(tmp_path).validate(module(policy), datamodule=data(validation_temperature=0.3))
-
-
-def _old() -> Any:
-    from lightning_agentrl.types import Signal
-
-    return Signal.OLD_LOGPROBS

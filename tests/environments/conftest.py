@@ -8,10 +8,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from problems import SMALL
+
+from lightning_agentrl.environments.math_data import write_problems
 from lightning_agentrl.environments.text_games import TextPrompt
 from lightning_agentrl.environments.textworld import TextWorldGames
 from lightning_agentrl.environments.textworld.demonstrations import TextDemonstrator
 from lightning_agentrl.environments.textworld.game_set import GameSet
+from lightning_agentrl.tools.python import PythonTool
+from lightning_agentrl.tools.sandbox import SandboxUnavailable
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +30,22 @@ def text_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextWorldGa
     world.prepare()
     yield world
     world.close()
+
+
+@pytest.fixture(scope="session")
+def math_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few generated problems."""
+    out = tmp_path_factory.mktemp("data") / "math"
+    write_problems(SMALL, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def python() -> Iterator[PythonTool]:
+    """A sandboxed interpreter."""
+    try:
+        made = PythonTool()
+    except SandboxUnavailable as reason:
+        pytest.skip(str(reason))
+    yield made
+    made.close()

@@ -27,6 +27,17 @@ def started(**options: object) -> Repair:
     return environment
 
 
+def roman(environment: Repair) -> Task:
+    """A task with a bug in the project of Roman numerals."""
+    every = (task for split in ("train", "validation") for task in environment.tasks(split))  # type: ignore[arg-type]
+    return next(task for task in every if task.meta["project"] == "roman")
+
+
+def file_of(environment: Repair, task: Task) -> str:
+    """The file with the bug."""
+    return environment._repositories[task.id].path
+
+
 def call(name: str, **arguments: object) -> Action:
     return Action("", (ParsedCall(name, arguments),))
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from repairs import END, call, play, started
+from repairs import END, call, play, roman, started
 
 from lightning_agentrl.data.repair_tasks import LIBRARY
 from lightning_agentrl.environments.repair import Repair
@@ -24,8 +24,7 @@ def environment() -> Iterator[Repair]:
 
 @pytest.fixture(scope="module")
 def task(environment: Repair) -> Task:
-    return next(task for split in ("train", "validation") for task in environment.tasks(split)  # type: ignore[arg-type]
-                if task.meta["project"] == "roman")  # fmt: skip
+    return roman(environment)
 
 
 # Finds the frame of who evaluates, which the program shares a process with.

@@ -9,6 +9,7 @@ import pytest
 import torch
 from metric_cases import measured
 
+from lightning_agentrl.credit.aem import AEM
 from lightning_agentrl.credit.apply import apply_credit
 from lightning_agentrl.credit.grpo import GRPO
 from lightning_agentrl.metrics import CreditStatistics
@@ -32,12 +33,14 @@ def test_turns_without_credit_are_counted():
 def test_entropy_says_over_how_many_turns_credit_is_spread():
     batch = given([[1.0, -1.0, 0.0, 0.0], [3.0, 0.0, 0.0, 0.0]], [[1, 1, 1, 1], [1, 1, 1, 1]], [1, 0])
     found = measured(CreditStatistics(), batch)
-    assert found["credit/turn_entropy"] == pytest.approx(math.log(2) / 2)  # ln 2 and 0
+    assert found["credit/turn_share_entropy"] == pytest.approx(math.log(2) / 2)  # ln 2 and 0
     assert found["credit/turn_evenness"] == pytest.approx(1 / 4)  # half of ln 4, and 0
 
 
 def test_rows_of_one_turn_or_without_credit_have_no_entropy():
-    assert "credit/turn_entropy" not in measured(CreditStatistics(), given([[1.0], [0.0, 0.0]], [[2], [1, 1]], [1, 0]))
+    assert "credit/turn_share_entropy" not in measured(
+        CreditStatistics(), given([[1.0], [0.0, 0.0]], [[2], [1, 1]], [1, 0])
+    )
 
 
 def test_entropy_does_not_depend_on_the_size_of_credit():
@@ -45,8 +48,8 @@ def test_entropy_does_not_depend_on_the_size_of_credit():
     plain = measured(CreditStatistics(), given(shares, [[1, 1]], [1]))
     for factor in (1e-30, 1e30):
         scaled = given([[factor * each for each in shares[0]]], [[1, 1]], [1])
-        assert measured(CreditStatistics(), scaled)["credit/turn_entropy"] == pytest.approx(
-            plain["credit/turn_entropy"]
+        assert measured(CreditStatistics(), scaled)["credit/turn_share_entropy"] == pytest.approx(
+            plain["credit/turn_share_entropy"]
         )
 
 
@@ -99,3 +102,9 @@ def test_only_trained_turns_count():
 def test_without_credit_there_is_an_error():
     with pytest.raises(ValueError, match="assign credit first"):
         CreditStatistics().update(rollouts([[1]], [1]))
+
+
+def test_no_number_has_the_name_of_an_assigners():
+    batch = replace(rollouts([[2, 1], [1, 2]], [1, 0]), entropies=torch.ones(2, 7))
+    credited, numbers = apply_credit(AEM(), batch)
+    assert not numbers.keys() & measured(CreditStatistics(), credited).keys()

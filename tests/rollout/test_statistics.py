@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_agentrl.rollout.statistics import collected, local, over_ranks, validated
+from lightning_agentrl.rollout.statistics import collected, entropy, local, over_ranks, validated
 from lightning_agentrl.testing import rollouts
 from lightning_agentrl.types import BranchPoint, Reward, Segment, Task, ToolCall, Trajectory, Turn
 
@@ -46,6 +46,15 @@ def test_a_branchs_own_turns_are_those_that_it_said_some_of() -> None:
     own = [[count for _, count in trajectory.own_turns] for trajectory in family()]
     assert own == [[3, 2], [4], [1], [2, 2]]  # 2 inherited two tokens of its second turn, 3 one of its first
     assert local(family(), seconds=7.0)["rollout/tokens_per_second"] == 2  # 14 tokens
+
+
+def test_entropy_is_how_unlikely_sampled_tokens_were_and_inherited_ones_are_no_new_samples() -> None:
+    # Prompt of 2, then 2 tokens with log-probs −1 and −3; the branch inherits all but its last token, with −5.
+    batch = rollouts([[2], [2]], [1, 0])
+    logprobs = torch.tensor([[0.0, 0, -1, -3], [0, 0, -1, -5]])
+    batch = replace(batch, sampling_logprobs=logprobs, inherited=torch.tensor([0, 3]))
+    assert entropy(batch) == {"policy/entropy": 3.0}  # (1 + 3 + 5) / 3
+    assert entropy(replace(batch, action_mask=torch.zeros_like(batch.action_mask))) == {}
 
 
 def test_a_collection_is_measured_over_rollouts_and_batch() -> None:

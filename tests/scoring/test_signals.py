@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import pytest
@@ -29,7 +30,7 @@ def batch() -> RolloutBatch:
 
 def filled(policies: tuple[nn.Module, nn.Module], signals: Signal) -> RolloutBatch:
     policy, reference = policies
-    return fill(batch(), signals, policy, lambda: reference, temperature=1.0, max_tokens=1000)
+    return fill(batch(), signals, policy, lambda: nullcontext(reference), temperature=1.0, max_tokens=1000)
 
 
 @pytest.mark.parametrize("signal", list(SCORED), ids=lambda signal: signal.name)
@@ -46,7 +47,7 @@ def test_the_reference_scores_with_its_own_weights(policies: tuple[nn.Module, nn
 
 
 def test_the_reference_is_not_loaded_unless_it_is_needed(policies: tuple[nn.Module, nn.Module]) -> None:
-    def reference() -> nn.Module:
+    def reference() -> AbstractContextManager[nn.Module]:
         raise AssertionError("loaded")
 
     fill(batch(), ~Signal.REF_LOGPROBS & SCORED, policies[0], reference, temperature=1.0, max_tokens=1000)

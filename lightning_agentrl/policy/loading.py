@@ -1,7 +1,8 @@
-"""The policy: loading a Hugging Face causal language model, or building a tiny one from nothing."""
+"""Loading a Hugging Face causal language model, or building a tiny one from nothing."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -79,6 +80,16 @@ def load_config(source: str) -> PretrainedConfig:
         if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
             setattr(config, name, 0.0)
     return config
+
+
+def skeleton(config: PretrainedConfig) -> PreTrainedModel:
+    """A network of this architecture on the meta device: names and shapes, no memory."""
+    from transformers import AutoModelForCausalLM
+
+    build: Any = AutoModelForCausalLM.from_config
+    with torch.device("meta"):
+        network: PreTrainedModel = build(copy.deepcopy(config))
+    return network
 
 
 def load_policy(source: str, config: PretrainedConfig, dtype: Dtype, **options: Any) -> PreTrainedModel:

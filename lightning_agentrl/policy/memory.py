@@ -1,0 +1,107 @@
+"""How much memory training a policy takes, from its architecture alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from lightning_agentrl.policy.spec import PolicySpec
+from lightning_agentrl.types import Holding
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+NF4_BYTES = (4 + 0.127) / 8
+"""Per weight, with double quantization (arXiv:2305.14314, §3)."""
+SAMPLE = 1 << 16
+"""Size of the parameter on which an optimizer's state is measured; 8-bit optimizers leave small ones in float32."""
+
+
+def holdings(
+    spec: PolicySpec,
+    optimizer: Callable[[Any], torch.optim.Optimizer] | None,
+    device: torch.device,
+    *,
+    mixed: bool,
+    reference: bool,
+    max_tokens: int,
+) -> list[Holding]:
+    """What the trainer's side of a rank holds, unsharded.
+
+    Args:
+        spec: which policy, in which form.
+        optimizer: of a training run; None where nothing is trained.
+        device: where an optimizer is tried out on a small parameter.
+        mixed: whether autocast computes in 16 bits.
+        reference: whether there is a KL to the policy at the start.
+        max_tokens: of one forward.
+
+    Raises:
+        ValueError: when a target of LoRA matches no layer.
+        ImportError: when 4-bit weights are asked for without bitsandbytes.
+    """
+    spec.check()
+    dtype, lora = getattr(torch, spec.dtype), spec.lora
+    base = spec.parameters * dtype.itemsize
+    if lora is not None and lora.quantize is not None:
+        head = spec.skeleton.get_output_embeddings()
+        linear = [m for m in spec.skeleton.modules() if isinstance(m, nn.Linear) and m is not head]
+        base -= int(sum(module.weight.numel() for module in linear) * (dtype.itemsize - NF4_BYTES))
+    found = [Holding(f"weights, {(lora and lora.quantize) or spec.dtype}{', frozen' if lora else ''}", base)]
+    trained, width = spec.parameters, dtype.itemsize
+    if lora is not None:
+        width = torch.float32.itemsize
+        trained = sum(lora.r * (m.in_features + m.out_features) for m in spec.targeted.values())
+        found.append(Holding(f"adapters on {len(spec.targeted)} layers, float32", trained * width))
+    if optimizer is not None:
+        kept = trained * state_bytes(optimizer, torch.float32 if lora else dtype, device)
+        found += [Holding("gradients", trained * width), Holding("optimizer's state", int(kept))]
+    if reference and lora is None:
+        found.append(Holding("reference policy", base))
+    if mixed and width == torch.float32.itemsize and dtype == torch.float32:
+        found.append(Holding("16-bit copies for autocast", spec.parameters * 2, certain=False))
+    if optimizer is not None:
+        item = 2 if mixed else dtype.itemsize
+        size = activations(spec.config, max_tokens, spec.gradient_checkpointing) * item
+        how = "checkpointed" if spec.gradient_checkpointing else "all kept"
+        found.append(Holding(f"activations of {max_tokens} tokens, {how}", size, certain=False))
+    return found
+
+
+def state_bytes(optimizer: Callable[[Any], torch.optim.Optimizer], dtype: torch.dtype, device: torch.device) -> float:
+    """Bytes that an optimizer keeps per trained number, measured on a parameter of `SAMPLE` of them."""
+    parameter = nn.Parameter(torch.zeros(256, SAMPLE // 256, dtype=dtype, device=device))
+    parameter.grad = torch.zeros_like(parameter)
+    tried = optimizer([parameter])
+    tried.step()
+    return sum(_size(value) for value in tried.state[parameter].values() if isinstance(value, Tensor)) / SAMPLE
+
+
+def activations(config: PretrainedConfig, tokens: int, checkpointed: bool) -> int:
+    """Numbers kept for the backward of one forward, about; without logits, which are made in chunks and not kept.
+
+    A layer with rotary attention and a gated MLP keeps, per token, two residuals and two norms' outputs, queries, keys,
+    values and the attention's output, and four numbers per intermediate unit.
+    """
+    text: Any = config.get_text_config()
+    settings = text.to_dict()
+    heads, hidden = text.num_attention_heads, text.hidden_size
+    head_dim = settings.get("head_dim") or hidden // heads
+    key_heads = settings.get("num_key_value_heads") or heads
+    intermediate = settings.get("intermediate_size") or 4 * hidden
+    layer = 4 * hidden + 2 * head_dim * (heads + key_heads) + 4 * intermediate
+    layers = text.num_hidden_layers
+    # Checkpointed, each layer keeps its input, and one layer at a time everything.
+    return int(tokens * (layers * hidden + layer if checkpointed else layers * layer))
+
+
+def _size(tensor: Tensor) -> int:
+    """Of what is really stored, also where a quantized tensor poses as a float one."""
+    if is_traceable_wrapper_subclass(tensor):
+        inner, _ = tensor.__tensor_flatten__()
+        return sum(_size(getattr(tensor, name)) for name in inner)
+    return tensor.nbytes
