@@ -36,8 +36,9 @@ def test_two_ranks_make_the_steps_of_one(trained: Path, case: str, strategy: str
     for one, two in zip(alone["gradients"], together["gradients"], strict=True):
         assert one.keys() == two.keys()
         for name in one:
-            assert one[name].norm() > 0, name
             assert (one[name] - two[name]).norm() <= 1e-5 * one[name].norm(), name
+    for name, gradient in alone["gradients"][-1].items():  # in the first, those of adapters are zero
+        assert gradient.norm() > 0, name
     for name, tensor in alone["weights"].items():
         assert (tensor - together["weights"][name]).abs().max() <= 1e-6, name
     for number in ("loss", "norm"):

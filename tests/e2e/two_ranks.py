@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from helpers import module, trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from lightning_agentrl.credit.arpo import ARPO
 from lightning_agentrl.module import AgentRLModule
+from lightning_agentrl.policy import Lora
 from lightning_agentrl.scoring.ranks import whole
+from lightning_agentrl.strategies import FSDP2Strategy
 from lightning_agentrl.testing import rollouts
 from lightning_agentrl.types import RolloutBatch, Signal
 
@@ -47,6 +48,7 @@ CASES = {
     "padded_rows_in_several_forwards": Case("gpt2", options={"max_tokens": 40}),
     "idle_rank": Case(idle=True, options={"max_tokens": 40}),
     "reference": Case(options={"kl_coefficient": 0.5, "max_tokens": 40}),
+    "lora": Case(options={"lora": Lora(r=4, alpha=8), "kl_coefficient": 0.5, "max_tokens": 40}),
     "checkpointing": Case(options={"gradient_checkpointing": True, "max_tokens": 40}),
 }
 
@@ -102,10 +104,10 @@ class Keep(Callback):
 
 
 def strategies() -> dict[str, Any]:
-    """By the name of the file that they are kept in."""
+    """By the names that the test knows them by."""
     if RANKS == 1:
         return {"one": "auto"}
-    return {"ddp": "ddp", "fsdp2": ModelParallelStrategy(data_parallel_size=RANKS, tensor_parallel_size=1)}
+    return {"ddp": "ddp", "fsdp2": FSDP2Strategy()}
 
 
 def gpt2(out: Path) -> str:
