@@ -47,3 +47,30 @@ def test_two_ranks_make_the_steps_of_one(trained: Path, case: str, strategy: str
 
 def assert_close(one: Any, two: Any) -> None:
     torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_the_command_line_trains_on_two_ranks(policy: str, tmp_path: Path, strategy: str) -> None:
+    command = [
+        *(sys.executable, "-m", "lightning_agentrl", "fit", "-c", "base", "-c", "engine/transformers"),
+        *("-c", f"strategy/{strategy}", "--trainer.devices", "2", "--trainer.accelerator", "cpu"),
+        *("--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "1", "--bundles.every_n_epochs", "1"),
+        *("--model.policy", policy, "--data.environment", "lightning_agentrl.testing.ToyEnvironment"),
+        *("--data.prompts_per_epoch", "4", "--data.group_size", "2", "--data.max_turn_tokens", "6"),
+        *("--data.max_model_len", "128", "--data.minibatches", "2"),
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = (tmp_path / "runs" / "agentrl").iterdir()  # one folder for all ranks
+    assert {path.name for path in (run / "rollouts").iterdir()} == {"epoch-0000", "epoch-0001"}
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    (settings, *_) = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"]
+    assert settings["state"], "the optimizer's state is saved whole"
