@@ -11,18 +11,16 @@ import os
 import pkgutil
 import re
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from jsonargparse import auto_cli, set_parsing_settings
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
-from transformers.utils.logging import disable_progress_bar
 
 from lightning_agentrl import branching, credit, engines, environments, formats, losses, rewards, tools
 from lightning_agentrl.callbacks import (
@@ -42,6 +40,8 @@ from lightning_agentrl.inspector.recredit import recredit
 from lightning_agentrl.inspector.view import view
 from lightning_agentrl.losses.base import PolicyLoss
 from lightning_agentrl.module import AgentRLModule
+from lightning_agentrl.policy.export import export
+from lightning_agentrl.quiet import quiet
 from lightning_agentrl.recipes import notice
 from lightning_agentrl.rollout.parity import ParityError
 from lightning_agentrl.warmstart import WarmStart, warm_start
@@ -52,7 +52,7 @@ for _package in (branching, credit, engines, environments, formats, losses, rewa
         importlib.import_module(f"{_package.__name__}.{_module.name}")
 
 TINY = "tiny"
-COMMANDS = ("quickstart", "make-data", "warmstart", "fit", "validate", "recredit", "view")
+COMMANDS = ("quickstart", "make-data", "warmstart", "fit", "validate", "recredit", "view", "export")
 say = rank_zero_only(logging.getLogger(__name__).info)
 USAGE = """usage: agentrl COMMAND [options]
 
@@ -62,6 +62,7 @@ USAGE = """usage: agentrl COMMAND [options]
   fit       -c …      train
   validate  -c …      roll out the validation tasks
   recredit RUN …      ask other credit assigners about saved rollouts (--credit A2TGPO --vs GRPO IGPO)
+  export …            a checkpoint as a Hugging Face folder (--ckpt FILE --out DIR [--adapter true])
   view RUN …          saved rollouts as one HTML page: every turn, tool call and its credit
 
 -c takes a file or the name of a shipped configuration; several are laid over one another:
@@ -180,7 +181,7 @@ class AgentRLCLI(LightningCLI):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``agentrl``; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    _quiet()
+    quiet()
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE + ", ".join(config_names()))  # noqa: T201
         return 0
@@ -203,6 +204,8 @@ def _run(command: str, rest: list[str]) -> None:
         print(AgentRLCLI(rest, run=False).warm_start())  # noqa: T201
     elif command == "recredit":
         auto_cli(recredit, args=_several(rest, "--vs"))
+    elif command == "export":
+        print(auto_cli(export, args=rest, as_positional=False))  # noqa: T201
     elif command == "view":
         print(auto_cli(view, args=_several(rest, "--vs")))  # noqa: T201
     elif command == "quickstart":
@@ -223,42 +226,10 @@ def _several(arguments: Sequence[str], option: str) -> list[str]:
     return [*arguments[:start], json.dumps(words), *arguments[start + len(words) :]]
 
 
-class _Stdout(logging.StreamHandler[TextIO]):
-    """Writes bare messages to whatever standard output is at that moment."""
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), flush=True)  # noqa: T201
-
-
 def _seed(value: Any) -> int:
     if isinstance(value, bool) or value is None:
         raise ValueError(f"seed_everything must be a number, so that rollouts can be repeated; got {value}.")
     return int(value)
-
-
-def _quiet() -> None:
-    """Leave out what libraries say about choices that are ours."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
-    ours = logging.getLogger("lightning_agentrl")
-    if not ours.handlers:
-        ours.addHandler(_Stdout())
-        ours.setLevel(logging.INFO)
-    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
-    disable_progress_bar()
-    for pattern in (
-        ".*IterableDataset.*has `__len__` defined.*",
-        ".*does not have many workers.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
-        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
-        ".*`?instantiate_classes`? was deprecated.*",
-        ".*LightningCLI's args parameter is intended to run from within Python.*",
-        ".*It is recommended to use `self.log\\(.*sync_dist=True\\)`.*",
-    ):
-        warnings.filterwarnings("ignore", pattern)
 
 
 __all__ = ["AgentRLCLI", "Trainer", "main"]

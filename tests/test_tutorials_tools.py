@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lightning_agentrl.__main__ import main as run_command
 from lightning_agentrl.cli import AgentRLCLI
 from lightning_agentrl.data.demonstrations import read_demonstrations
 from lightning_agentrl.environments.base import Environment, Observation
@@ -125,6 +126,18 @@ def test_a_tool_can_be_tried_without_a_policy(here: Path, capsys: pytest.Capture
     found, failed = capsys.readouterr().out.splitlines()
     assert "'Lima'" in found
     assert "KeyError" in failed
+
+
+def test_classes_in_the_current_folder_are_found_by_the_installed_command(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = next(line for name, line in COMMANDS if "my_package.capitals.Capitals" in line)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(here))])
+    monkeypatch.setattr(sys, "argv", [*shlex.split(command), "--print_config"])
+    with pytest.raises(SystemExit) as ended:
+        run_command()
+    assert ended.value.code in (0, None), capsys.readouterr().err
+    assert "class_path: my_package.capitals.Capitals" in capsys.readouterr().out
 
 
 def test_the_environment_of_some_lines_asks_and_judges(here: Path) -> None:

@@ -34,7 +34,7 @@ def drawings(collection: Collection, tokenizer: PreTrainedTokenizerBase, prompts
     at, earned = [groups[row] for row in shown], [rewards[row] for row in shown]
     yield "credit/turns", turn_heat_map({"mean advantage of a turn": turns[shown]}, at, earned, asked)
     pieces = Pieces(tokenizer)
-    yield "credit/tokens", token_strips([_strip(trajectories[row], credit[row], pieces) for row in _typical(rewards)])
+    yield "credit/tokens", token_strips([strip(trajectories[row], credit[row], pieces) for row in _typical(rewards)])
     finite = [row for row, reward in enumerate(rewards) if np.isfinite(reward)]
     if finite:
         yield "reward/groups", reward_groups([groups[r] for r in finite], [rewards[r] for r in finite], asked)
@@ -81,7 +81,8 @@ def _typical(rewards: Sequence[float]) -> list[int]:
     return list(dict.fromkeys([order[0], order[len(order) // 2], order[-1]]))
 
 
-def _strip(trajectory: Trajectory, credit: np.ndarray, pieces: Pieces) -> Strip:
+def strip(trajectory: Trajectory, credit: np.ndarray, pieces: Pieces) -> Strip:
+    """A trajectory in words, with the credit of each column; NaN leaves a word unshaded."""
     words: list[str] = []
     values: list[float] = []
     column = len(trajectory.prompt)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
+from lightning_agentrl.environments.trl import TRLEnvironment
 from lightning_agentrl.types import ParsedCall
 
 COLOURS = ("red", "blue", "green", "black", "white", "brown", "grey", "pink", "gold", "silver", "orange", "purple")
@@ -60,7 +62,7 @@ def rows(split: str) -> Iterator[dict[str, Any]]:
             drawn.append(trail)
     for trail in drawn[:300] if split == "train" else drawn[300:]:
         prompt = [{"role": "user", "content": "Find the coin and take it. "}]
-        yield {"prompt": prompt, "trail": trail, "hops": len(trail)}
+        yield {"prompt": prompt, "trail": trail, "hops": len(trail), "coin": trail[-1]}
 
 
 def play(messages: Sequence[Mapping[str, str]], rng: Random, hasty: float = 0.6) -> str | ParsedCall:
@@ -74,3 +76,26 @@ def play(messages: Sequence[Mapping[str, str]], rng: Random, hasty: float = 0.6)
     if heard[-1] == "coin" or (len(heard) == 1 and rng.random() < hasty):
         return ParsedCall("take", {})
     return ParsedCall("open", {"box": heard[-1].removeprefix("note: ")})
+
+
+def play_and_tell(messages: Sequence[Mapping[str, str]], rng: Random) -> str | ParsedCall:
+    """The same, with the box that was opened last as the answer at the end, right or wrong."""
+    said = play(messages, rng)
+    if isinstance(said, ParsedCall):
+        return said
+    opened = [message["content"] for message in messages if message["role"] == "assistant"][-2]
+    return f"<answer> {next(colour for colour in COLOURS if colour in opened)} </answer>"
+
+
+def treasure_hunt(folder: Path) -> TRLEnvironment:
+    """The game as an environment whose ground truth is the coin's box, with demonstrations written to ``folder``.
+
+    For notebooks: a network of two layers learns to play it, flaw included, in a quarter of a minute.
+    """
+    return TRLEnvironment(
+        factory=TreasureHunt,
+        rows=rows,
+        answer_column="coin",
+        player=play_and_tell,
+        demonstrations=folder / "treasure_hunt" / "demonstrations.jsonl",
+    )

@@ -42,6 +42,15 @@ def test_reward_rises(policy: str, tmp_path: Path) -> None:
     assert last > 0.9
 
 
+def test_a_module_may_be_validated_before_it_is_trained(policy: str, tmp_path: Path) -> None:
+    learner, rollouts = module(policy), data()
+    before = trainer(tmp_path).validate(learner, rollouts, verbose=False)[0]["val/success"]
+    run = trainer(tmp_path, max_epochs=1, num_sanity_val_steps=-1)
+    run.fit(learner, rollouts)
+    assert 0 <= before <= 1
+    assert "val/success" in run.callback_metrics
+
+
 def test_one_epoch_is_one_collection_with_the_weights_of_its_start(policy: str, tmp_path: Path) -> None:
     record = Record()
     trainer(tmp_path, record, max_epochs=3).fit(module(policy), datamodule=data(minibatches=2, ppo_epochs=2))
