@@ -43,7 +43,7 @@ floors: setup-dev ## who may import whom
 	@$(BIN)/lint-imports --no-logo
 
 docs: setup-dev ## the documentation site, into build/docs; a dead link is an error
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file scripts/docs/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file scripts/docs/mkdocs.yml
 
 hooks: setup-dev ## run the checks before each commit from now on
 	@$(BIN)/pre-commit install

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
-from torchmetrics import MeanMetric
 
 from lightning_agentrl.credit.apply import apply_credit
 from lightning_agentrl.credit.base import CreditAssigner, ReduceOp
@@ -26,12 +24,14 @@ from lightning_agentrl.losses.kl import KLEstimator
 from lightning_agentrl.losses.objective import Objective, scalars
 from lightning_agentrl.losses.weighing import weigh
 from lightning_agentrl.policy import MIXED, Dtype, Lora, PolicySpec
-from lightning_agentrl.policy.lora import adapters_off, check_same_weights, plain_weights, save_adapter
+from lightning_agentrl.policy.lora import check_same_weights, plain_weights, save_adapter
 from lightning_agentrl.policy.memory import holdings
+from lightning_agentrl.policy.reference import Reference
 from lightning_agentrl.rollout.statistics import TOTALS, over_ranks, validation_means
 from lightning_agentrl.scoring import score
-from lightning_agentrl.scoring.ranks import shard, whole
+from lightning_agentrl.scoring.ranks import share_out, whole
 from lightning_agentrl.scoring.signals import fill
+from lightning_agentrl.strategies import FSDP2Strategy
 from lightning_agentrl.types import Holding, RolloutBatch, Signal
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class AgentRLModule(LightningModule):
             )
         check_aggregation(aggregation, aggregation_constant, aggregation_rows)
         check_clip_scale(type(credit).__name__, credit.scales_clip, loss)
+        self._reference = Reference()
         self.spec = PolicySpec(policy, dtype, lora, gradient_checkpointing, float32_head)
         self.strict_loading = lora is None  # a checkpoint of adapters lacks the frozen weights; see on_load_checkpoint
         self.credit = credit
@@ -100,7 +101,6 @@ class AgentRLModule(LightningModule):
         self.aggregation_rows = aggregation_rows
         self.max_tokens = max_tokens
         self.policy: PreTrainedModel | None = None
-        self.success = MeanMetric()
         self.temperature = temperature
         self.requires = credit.requires | self.objective.requires
         self.reads, self.trains_branches = credit.reads, credit.trains_branches
@@ -154,7 +154,8 @@ class AgentRLModule(LightningModule):
         """What the trainer's side of a rank will hold on the device."""
         mixed, optimizer = str(self.trainer.precision) in MIXED, self._optimizer if training else None
         reference = bool(training and self.objective.kl_coefficient)
-        return holdings(self.spec, optimizer, device, mixed=mixed, reference=reference, max_tokens=self.max_tokens)
+        parts = self.trainer.world_size if isinstance(self.trainer.strategy, FSDP2Strategy) else 1
+        return holdings(self.spec, optimizer, device, mixed, reference, self.max_tokens, parts)
 
     def score(self, batch: RolloutBatch, signals: Signal, temperature: float | None = None) -> RolloutBatch:
         """Fill in what ``signals`` asks for beyond what came with the rollouts."""
@@ -196,19 +197,17 @@ class AgentRLModule(LightningModule):
     def configure_model(self) -> None:
         """Load the policy, once, on every rank."""
         if self.policy is None:
-            self.policy = self._share_out(self.spec.load())
+            self.policy = share_out(self.spec.load(), self.device_mesh)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over the policy's trainable parameters."""
         optimizer = self._optimizer([p for p in self.network.parameters() if p.requires_grad])
+        if str(self.trainer.precision) == "bf16-mixed":  # Lightning clips no fused optimizer, for fear of a scaler
+            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         if self._lr_scheduler is None:
             return optimizer
         scheduler = self._lr_scheduler(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
-
-    def on_fit_start(self) -> None:
-        """What an earlier validation left was made in inference mode, and must not be added to."""
-        self.success.reset()
 
     def on_train_start(self) -> None:
         """Say so when a clipping loss cannot clip."""
@@ -248,12 +247,9 @@ class AgentRLModule(LightningModule):
         self._log_epoch("policy/grad_norm", whole(torch.nn.utils.get_total_norm(grads)))
 
     def validation_step(self, batch: RolloutBatch, batch_idx: int) -> None:
-        """Success is an outcome of 1, the most an environment gives."""
-        self.success.update((batch.outcomes >= 1).float())
-        rows = len(batch)
-        self.log("val/success", self.success, on_step=False, on_epoch=True, batch_size=rows, prog_bar=True)
+        """Log means over the rollouts; success is an outcome of 1, the most an environment gives."""
         for name, values in validation_means(batch).items():
-            self._log_epoch(f"val/{name}", values.mean(), batch_size=rows)
+            self._log_epoch(f"val/{name}", values.mean(), batch_size=len(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log what was recorded about the validation rollouts."""
@@ -279,24 +275,9 @@ class AgentRLModule(LightningModule):
             raise RuntimeError("The policy is not loaded yet; Lightning loads it in configure_model.")
         return self.policy
 
-    @contextmanager
-    def reference(self) -> Iterator[PreTrainedModel]:
-        """The policy as the run started from it: with LoRA the policy without its adapters, else a frozen copy."""
-        if self.spec.lora is None:
-            yield self._frozen
-        else:
-            with adapters_off(self.network):
-                yield self.network
-
-    @cached_property
-    def _frozen(self) -> PreTrainedModel:
-        """No submodule, so that neither optimizer nor checkpoint holds it."""
-        frozen = self.spec.load_base().requires_grad_(False)
-        return self._share_out(frozen.to(self.device))  # type: ignore[arg-type]
-
-    def _share_out(self, network: PreTrainedModel) -> PreTrainedModel:
-        """Leave this rank its part, where the strategy has ranks hold a part each."""
-        return network if self.device_mesh is None else shard(network, self.device_mesh["data_parallel"])
+    def reference(self) -> AbstractContextManager[PreTrainedModel]:
+        """A block with the policy as the run started from it."""
+        return self._reference.of(self.spec, self.network, self.device_mesh)
 
     def _all_reduce(self, tensor: Tensor, op: ReduceOp = "sum") -> Tensor:
         reduced = self.trainer.strategy.reduce(tensor.to(self.device, copy=True), reduce_op=op)

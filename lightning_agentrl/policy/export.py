@@ -112,7 +112,7 @@ def _network(spec: PolicySpec, state: Mapping[str, Tensor], dtype: Dtype | None)
     if spec.lora is not None:
         adapted = spec.load()
         check_same_weights(state, spec.trained(adapted.state_dict()))
-        adapted.load_state_dict({**adapted.state_dict(), **state})
+        adapted.load_state_dict(state, strict=False)  # the frozen weights are not in it
         state = dict(plain_weights(adapted))
     network = skeleton(AutoConfig.from_pretrained(spec.source))
     wanted = getattr(torch, dtype or spec.dtype)

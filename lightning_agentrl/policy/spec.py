@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_agentrl.policy.loading import Dtype, load_config, load_policy, load_tokenizer, skeleton
 from lightning_agentrl.policy.lora import Lora, adapter_config, add_adapters, is_adapter, targeted
@@ -56,6 +57,8 @@ class PolicySpec:
     def check(self) -> None:
         """See that LoRA's layers and 4-bit weights are there, at the cost of reading a configuration.
 
+        Says so when weights in 16 bits are trained themselves.
+
         Raises:
             ValueError: when a target of LoRA matches no layer.
             ImportError: when 4-bit weights are asked for without bitsandbytes.
@@ -63,6 +66,12 @@ class PolicySpec:
         if self.lora is not None:
             self.lora.check_quantization()
             assert self.targeted
+        elif self.dtype != "float32":
+            rank_zero_warn(
+                f"model.dtype={self.dtype} without model.lora: the trained weights are rounded after each step, and in "
+                f"bfloat16 a step of less than 0.2 % of a weight vanishes. Use float32 with bf16-mixed, LoRA, or an "
+                f"optimizer that rounds at random (torchao.optim.AdamW8bit with bf16_stochastic_round)."
+            )
 
     @property
     def description(self) -> dict[str, Any]:

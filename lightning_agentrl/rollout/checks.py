@@ -74,8 +74,8 @@ def check_precision(trainer: Trainer, learner: Learner, engine: RolloutEngine) -
     if str(trainer.precision) in ("bf16-true", "16-true"):
         raise ValueError(
             f"trainer.precision={trainer.precision} rounds the weights themselves, and steps of 1e-6 vanish in them. "
-            f"Use bf16-mixed, or trainer.precision=32-true with model.dtype=bfloat16 and model.lora: everything that "
-            f"bf16-true computes in bfloat16 is computed in it, the adapters and the loss stay in float32."
+            f"Use bf16-mixed. To hold the weights in 16 bits as well, set model.dtype=bfloat16: loss, masks and, with "
+            f"model.lora, the adapters then stay in float32."
         )
     engine.check(learner.policy_dtype, learner.adapter_rank)
 

@@ -19,12 +19,16 @@ WAY = "agentrl_way"
 """Name of the method of a sharded policy that FSDP takes for another `forward`."""
 
 
-def shard(policy: Network, mesh: DeviceMesh) -> Network:
-    """Leave each rank of ``mesh`` [ranks] its part of every parameter, layer by layer, in place.
+def share_out(policy: Network, mesh: DeviceMesh | None) -> Network:
+    """Leave each rank its part of every parameter, layer by layer, in place; without a mesh, nothing is done.
+
+    The mesh is Lightning's, whose dimension ``data_parallel`` holds all ranks.
 
     Scoring runs backbone and head apart, and both need what FSDP gathers for the policy's own forward. So the policy
     gets a method that runs whatever it is given, inside of that.
     """
+    if mesh is None:
+        return policy
     blocks = set(getattr(policy, "_no_split_modules", None) or ())
     layers = [module for module in policy.modules() if type(module).__name__ in blocks]
     if not layers:
@@ -33,8 +37,8 @@ def shard(policy: Network, mesh: DeviceMesh) -> Network:
             f"use strategy ddp."
         )
     for layer in layers:
-        fully_shard(layer, mesh=mesh)
-    fully_shard(policy, mesh=mesh)
+        fully_shard(layer, mesh=mesh["data_parallel"])
+    fully_shard(policy, mesh=mesh["data_parallel"])
     setattr(policy, WAY, MethodType(_apply, policy))
     register_fsdp_forward_method(policy, WAY)
     return policy

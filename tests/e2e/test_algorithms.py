@@ -16,9 +16,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_agentrl.cli import AgentRLCLI
 from lightning_agentrl.config_files import config_names
+from lightning_agentrl.environments.make_data import make_data
 from lightning_agentrl.rollout.dynamic_sampling import DynamicSampling
 
 SMALL = [
+    *("--data.environment.init_args.world", "null", "--data.environment.init_args.data_dir", "world"),
     *("--data.engine", "TransformersEngine"),
     *("--data.prompts_per_epoch", "4", "--data.group_size", "3"),
     *("--data.max_turns", "2", "--data.max_turn_tokens", "6", "--data.max_model_len", "160"),
@@ -30,8 +32,10 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for all, so that the world is written once."""
-    return tmp_path_factory.mktemp("runs")
+    """One folder for all, with a world that has no demonstrations: nothing is warm-started here."""
+    folder = tmp_path_factory.mktemp("runs")
+    make_data("synthetic", folder / "world", questions=64, validation=16, demonstrations=0)
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def test_the_reference_equals_a_frozen_copy_and_is_no_second_model(policy: str, 
         model = module(policy, lora=lora, kl_coefficient=0.1)
         trainer(tmp_path, max_epochs=1).fit(model, datamodule=data())
         scored.append(model.score(batch, Signal.REF_LOGPROBS | Signal.OLD_LOGPROBS))
-        assert ("_frozen" in model.__dict__) == (lora is None)
+        assert (model._reference.copy is None) == (lora is not None)
     assert torch.equal(scored[0].ref_logprobs, scored[1].ref_logprobs)
     assert not torch.equal(scored[1].ref_logprobs, scored[1].old_logprobs)
 
@@ -35,6 +36,34 @@ def fitted(policy: str, folder: Path, epochs: int, lora: Lora | None = None, **o
     model = module(policy, lora=lora or Lora(r=2))
     trainer(folder, saver, max_epochs=epochs, enable_checkpointing=True).fit(model, datamodule=data(), **options)
     return model
+
+
+@pytest.mark.parametrize(
+    ("options", "precision", "gap"),
+    [
+        ({"dtype": "bfloat16", "lora": Lora(), "float32_head": True}, "32-true", 0.3),
+        ({"dtype": "bfloat16", "lora": Lora(), "gradient_checkpointing": True}, "bf16-mixed", 0.3),
+        ({"float32_head": True, "optimizer": partial(torch.optim.AdamW, lr=3e-3, fused=True)}, "bf16-mixed", 0.3),
+        ({"lora": Lora(quantize="nf4")}, "32-true", 1e-4),
+    ],
+    ids=["bfloat16 and a float32 head", "bfloat16 under autocast", "fused under autocast", "4 bits"],
+)
+def test_every_form_of_a_policy_starts_at_ratio_one_and_moves(
+    policy: str, tmp_path: Path, options: dict[str, Any], precision: str, gap: float
+) -> None:
+    """Gradients are clipped, engine and trainer agree within the rounding of what they compute in."""
+    if options.get("lora") == Lora(quantize="nf4"):
+        pytest.importorskip("bitsandbytes")
+    model = module(policy, **options)
+    runner = trainer(tmp_path, max_epochs=2, precision=precision, gradient_clip_val=0.5)
+    runner.fit(model, datamodule=data())
+    assert runner.callback_metrics["policy/ratio_deviation"] == 0
+    assert runner.callback_metrics["policy/parity_gap"] <= gap
+    trained = [p for p in model.network.parameters() if p.requires_grad]
+    assert all(p.dtype == torch.float32 for p in trained)
+    start = dict(PolicySpec(policy, options.get("dtype", "float32"), options.get("lora")).load().named_parameters())
+    moved = [not torch.equal(p, start[name]) for name, p in model.network.named_parameters() if p.requires_grad]
+    assert all(moved)
 
 
 def test_the_first_ratio_is_one_and_only_adapters_move(policy: str, tmp_path: Path) -> None:
