@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_agentrl.testing import rollouts
 from lightning_agentrl.types import RolloutBatch
 
-MANY = settings(max_examples=200, deadline=None, derandomize=True)
+MANY = settings(max_examples=100, deadline=None, derandomize=True)
 """What a comparison with a slow loop runs on."""
 
 
