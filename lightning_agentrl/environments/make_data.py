@@ -20,7 +20,7 @@ from lightning_agentrl.environments.search_demonstrations import Demonstrator, m
 WorldName = Literal["synthetic", "iso", "pages"]
 
 FILES = ("corpus.jsonl", "train.jsonl", "validation.jsonl", "demonstrations.jsonl", "world.json")
-LAYOUT = 1
+LAYOUT = 2
 """Raise it when the same parameters should give other files."""
 PER_WORLD = 1000
 """Demonstrations from each shuffled world."""
