@@ -97,6 +97,7 @@ def load_policy(source: str, config: PretrainedConfig, dtype: Dtype, **options: 
     from transformers import AutoModelForCausalLM
 
     network = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=getattr(torch, dtype), **options)
+    network.train()  # no dropout is left, and in eval mode bitsandbytes repacks 4-bit weights for CPU kernels
     prefer_block_attention(network)
     return network
 

@@ -33,7 +33,7 @@ class Lora:
     dropout: float = 0.0
     """Only 0 is accepted: the ratio of a policy to itself must be 1, so no forward may be random."""
     quantize: Literal["nf4"] | None = None
-    """Hold W in 4-bit NormalFloat (QLoRA); needs bitsandbytes."""
+    """Hold W in 4-bit NormalFloat (QLoRA); needs a CUDA device and bitsandbytes."""
     sync: Literal["merge", "adapter"] = "merge"
     """What the engine gets: merged weights, or W once and then the adapters alone (VLLMEngine)."""
 
@@ -48,12 +48,23 @@ class Lora:
         if self.targets is not None and not self.targets:
             raise ValueError("model.lora.targets is empty; name layers, or leave it out for all linear ones.")
 
-    def check_quantization(self) -> None:
-        """Refuse 4-bit weights where nothing computes with them.
+    def check_device(self, device: torch.device) -> None:
+        """Refuse to train on 4-bit weights where nothing computes with them as the engine does.
 
         Raises:
             ImportError: without bitsandbytes.
+            ValueError: without CUDA.
         """
+        self.check_quantization()
+        if self.quantize is not None and device.type != "cuda":
+            raise ValueError(
+                f"model.lora.quantize={self.quantize} needs a CUDA device, and this run is on {device}: on a CPU "
+                f"bitsandbytes repacks 4-bit weights for bfloat16 kernels whenever the policy is not trained, so that "
+                f"validation and training would compute different things. Leave quantize out (plain LoRA)."
+            )
+
+    def check_quantization(self) -> None:
+        """Raise an ImportError where 4-bit weights are asked for and cannot even be read."""
         if self.quantize is not None and importlib.util.find_spec("bitsandbytes") is None:
             raise ImportError(
                 f"model.lora.quantize={self.quantize} needs bitsandbytes, which is not installed here: pip install "

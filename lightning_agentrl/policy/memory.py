@@ -42,10 +42,10 @@ def holdings(
         parts: of how many each rank holds one, of all that lasts from step to step.
 
     Raises:
-        ValueError: when a target of LoRA matches no layer.
-        ImportError: when 4-bit weights are asked for without bitsandbytes.
+        ValueError: when a target of LoRA matches no layer, or 4-bit weights are asked for without CUDA.
+        ImportError: when they are asked for without bitsandbytes.
     """
-    spec.check()
+    spec.check(device)
     dtype, lora = getattr(torch, spec.dtype), spec.lora
     base = spec.parameters * dtype.itemsize
     if lora is not None and lora.quantize is not None:

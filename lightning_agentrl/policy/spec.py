@@ -54,17 +54,17 @@ class PolicySpec:
         """Layers of the skeleton that get an adapter, by name; none without LoRA."""
         return {} if self.lora is None else targeted(self.lora, self.skeleton)
 
-    def check(self) -> None:
+    def check(self, device: torch.device) -> None:
         """See that LoRA's layers and 4-bit weights are there, at the cost of reading a configuration.
 
         Says so when weights in 16 bits are trained themselves.
 
         Raises:
-            ValueError: when a target of LoRA matches no layer.
-            ImportError: when 4-bit weights are asked for without bitsandbytes.
+            ValueError: when a target of LoRA matches no layer, or 4-bit weights are asked for without CUDA.
+            ImportError: when they are asked for without bitsandbytes.
         """
         if self.lora is not None:
-            self.lora.check_quantization()
+            self.lora.check_device(device)
             assert self.targeted
         elif self.dtype != "float32":
             rank_zero_warn(
@@ -88,7 +88,7 @@ class PolicySpec:
 
     def load(self) -> PreTrainedModel:
         """The policy, ready to be trained."""
-        network: PreTrainedModel = self.load_base().train()
+        network = self.load_base()
         if self.lora is not None:
             add_adapters(network, self.lora, self.source)
         if self.gradient_checkpointing:

@@ -123,4 +123,4 @@ def test_4_bit_weights_without_bitsandbytes_are_refused_with_the_reason(
 
 def test_weights_that_are_trained_in_16_bits_are_warned_about(policy: str) -> None:
     with pytest.warns(UserWarning, match=r"a step of less than 0\.2 % of a weight vanishes"):
-        PolicySpec(policy, "bfloat16").check()
+        PolicySpec(policy, "bfloat16").check(CPU)

@@ -72,8 +72,21 @@ def test_an_export_is_what_was_trained(policy: str, tmp_path: Path, targets: tup
     torch.testing.assert_close(found(IDS).logits, network(IDS).logits, atol=1e-4, rtol=1e-4)  # another kernel
 
 
-def test_the_size_of_4_bit_weights_is_known_beforehand(policy: str) -> None:
+def test_a_run_without_cuda_is_refused_with_the_reason(policy: str) -> None:
+    with pytest.raises(ValueError, match="needs a CUDA device, and this run is on cpu"):
+        PolicySpec(policy, lora=Lora(quantize="nf4")).check(torch.device("cpu"))
+
+
+def test_scores_are_those_of_the_update_on_long_rows_too(policy: str) -> None:
+    network, plain = moved(PolicySpec(policy, lora=Lora(quantize="nf4"))), AutoModelForCausalLM.from_pretrained(policy)
+    plain.load_state_dict(dict(plain_weights(network)))
+    rows = torch.arange(240).reshape(2, 120)
+    torch.testing.assert_close(plain(rows).logits, network(rows).logits, atol=1e-4, rtol=1e-4)  # another kernel
+
+
+def test_the_size_of_4_bit_weights_is_known_beforehand(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = PolicySpec(policy, lora=Lora(quantize="nf4"))
+    monkeypatch.setattr(PolicySpec, "check", lambda self, device: None)  # of a machine with CUDA
     held = holdings(spec, None, torch.device("cpu"), mixed=False, reference=False, max_tokens=1)
     real = sum(
         tensor.nbytes
