@@ -163,7 +163,7 @@ class AgentRLDataModule(LightningDataModule):
         self.close()
 
     def on_exception(self, exception: BaseException) -> None:
-        """Free the engine: after a crash Lightning does not call `teardown`."""
+        """After a crash Lightning does not call `teardown`."""
         self.close()
 
     def close(self) -> None:
@@ -281,13 +281,12 @@ class AgentRLDataModule(LightningDataModule):
             several_steps=self.ppo_epochs * self.minibatches > 1,
             weightless=weightless,
             wanted=wanted,
+            several_ranks=self._trainer.world_size > 1,
         )
 
     def _sync(self) -> None:
         trainer = self._trainer
         self.collector.sync(self._learner, Place(trainer.strategy.root_device, trainer.world_size))
-
-    # --- helpers ------------------------------------------------------------------------------------------------
 
     @property
     def _trainer(self) -> Trainer:

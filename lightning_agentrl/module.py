@@ -12,7 +12,6 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
-from torchmetrics import MeanMetric
 
 from lightning_agentrl.credit.apply import apply_credit
 from lightning_agentrl.credit.base import CreditAssigner, ReduceOp
@@ -30,7 +29,9 @@ from lightning_agentrl.policy.memory import holdings
 from lightning_agentrl.policy.reference import Reference
 from lightning_agentrl.rollout.statistics import TOTALS, over_ranks, validation_means
 from lightning_agentrl.scoring import score
+from lightning_agentrl.scoring.ranks import share_out, whole
 from lightning_agentrl.scoring.signals import fill
+from lightning_agentrl.strategies import FSDP2Strategy
 from lightning_agentrl.types import Holding, RolloutBatch, Signal
 
 if TYPE_CHECKING:
@@ -100,7 +101,6 @@ class AgentRLModule(LightningModule):
         self.aggregation_rows = aggregation_rows
         self.max_tokens = max_tokens
         self.policy: PreTrainedModel | None = None
-        self.success = MeanMetric()
         self.temperature = temperature
         self.requires = credit.requires | self.objective.requires
         self.reads, self.trains_branches = credit.reads, credit.trains_branches
@@ -140,7 +140,10 @@ class AgentRLModule(LightningModule):
         return self.global_step
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """What the engine holds: the policy, adapters merged in unless they go there alone."""
+        """What the engine holds: the policy, adapters merged in unless they go there alone.
+
+        Where ranks hold a part each, they gather one tensor at a time, so every rank has to ask for all of them.
+        """
         yield from plain_weights(self.network, merge=self.adapter_rank is None)
 
     def save_adapter(self, folder: Path) -> None:
@@ -151,7 +154,8 @@ class AgentRLModule(LightningModule):
         """What the trainer's side of a rank will hold on the device."""
         mixed, optimizer = str(self.trainer.precision) in MIXED, self._optimizer if training else None
         reference = bool(training and self.objective.kl_coefficient)
-        return holdings(self.spec, optimizer, device, mixed=mixed, reference=reference, max_tokens=self.max_tokens)
+        parts = self.trainer.world_size if isinstance(self.trainer.strategy, FSDP2Strategy) else 1
+        return holdings(self.spec, optimizer, device, mixed, reference, self.max_tokens, parts)
 
     def score(self, batch: RolloutBatch, signals: Signal, temperature: float | None = None) -> RolloutBatch:
         """Fill in what ``signals`` asks for beyond what came with the rollouts."""
@@ -193,7 +197,7 @@ class AgentRLModule(LightningModule):
     def configure_model(self) -> None:
         """Load the policy, once, on every rank."""
         if self.policy is None:
-            self.policy = self.spec.load()
+            self.policy = share_out(self.spec.load(), self.device_mesh)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over the policy's trainable parameters."""
@@ -204,10 +208,6 @@ class AgentRLModule(LightningModule):
             return optimizer
         scheduler = self._lr_scheduler(optimizer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
-
-    def on_fit_start(self) -> None:
-        """What an earlier validation left was made in inference mode, and must not be added to."""
-        self.success.reset()
 
     def on_train_start(self) -> None:
         """Say so when a clipping loss cannot clip."""
@@ -244,15 +244,12 @@ class AgentRLModule(LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient's norm before clipping."""
         grads = [p.grad for p in self.network.parameters() if p.grad is not None]
-        self._log_epoch("policy/grad_norm", torch.nn.utils.get_total_norm(grads))
+        self._log_epoch("policy/grad_norm", whole(torch.nn.utils.get_total_norm(grads)))
 
     def validation_step(self, batch: RolloutBatch, batch_idx: int) -> None:
-        """Success is an outcome of 1, the most an environment gives."""
-        self.success.update((batch.outcomes >= 1).float())
-        rows = len(batch)
-        self.log("val/success", self.success, on_step=False, on_epoch=True, batch_size=rows, prog_bar=True)
+        """Log means over the rollouts; success is an outcome of 1, the most an environment gives."""
         for name, values in validation_means(batch).items():
-            self._log_epoch(f"val/{name}", values.mean(), batch_size=rows)
+            self._log_epoch(f"val/{name}", values.mean(), batch_size=len(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log what was recorded about the validation rollouts."""
@@ -280,7 +277,7 @@ class AgentRLModule(LightningModule):
 
     def reference(self) -> AbstractContextManager[PreTrainedModel]:
         """A block with the policy as the run started from it."""
-        return self._reference.of(self.spec, self.network)
+        return self._reference.of(self.spec, self.network, self.device_mesh)
 
     def _all_reduce(self, tensor: Tensor, op: ReduceOp = "sum") -> Tensor:
         reduced = self.trainer.strategy.reduce(tensor.to(self.device, copy=True), reduce_op=op)

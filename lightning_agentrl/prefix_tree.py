@@ -32,6 +32,10 @@ class TokenSequence:
     """Sequences of different groups (prompts) are never merged."""
 
 
+NOTHING = TokenSequence(torch.zeros(1, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+"""One token that nobody asks about, for a forward that has to be made."""
+
+
 @dataclass(frozen=True)
 class Load:
     """How much there was to compute, in tokens."""

@@ -52,6 +52,7 @@ class BeforeAfter(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the table, and where to look further."""
+        log_dir = trainer.log_dir  # ranks agree on it, so all of them ask
         if not trainer.is_global_zero or not self.before or self.before is self.after:
             return
         console = Console(highlight=False, soft_wrap=True)
@@ -62,8 +63,8 @@ class BeforeAfter(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 console.print(f"curves:        tensorboard --logdir {logger.save_dir}")
-        if trainer.log_dir:
-            console.print(f"transcripts:   {Path(trainer.log_dir) / 'transcripts'}")
+        if log_dir:
+            console.print(f"transcripts:   {Path(log_dir) / 'transcripts'}")
 
     def _table(self) -> Table:
         table = Table(title=f"Greedy validation, {self.rollouts} rollouts")

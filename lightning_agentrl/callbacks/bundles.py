@@ -40,10 +40,10 @@ class Bundles(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save on the first rank."""
+        run = Path(trainer.log_dir or trainer.default_root_dir)  # ranks agree on it, so all of them ask
         if not self._due(trainer) or not trainer.is_global_zero:
             return
         data, learner = _collecting(trainer), cast(Learner, pl_module)
-        run = Path(trainer.log_dir or trainer.default_root_dir)
         folder = run / "rollouts" / f"epoch-{trainer.current_epoch:04d}"
         info = {"seed": data.seed, "temperature": learner.temperature, "config": _config(run)}
         bundle.save(folder, data.last["train"], learner.tokenizer, info)

@@ -45,6 +45,7 @@ class Transcripts(Callback):
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, split: Split) -> None:
         last = cast(Collecting, trainer.datamodule).last.get(split)  # type: ignore[attr-defined]
+        log_dir = trainer.log_dir  # ranks agree on it, so all of them ask
         if last is None or not trainer.is_global_zero:
             return
         tokenizer = cast("PreTrainedTokenizerBase", pl_module.tokenizer)
@@ -52,8 +53,8 @@ class Transcripts(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text(f"transcripts/{split}", text, trainer.global_step)
-        if trainer.log_dir:
-            folder = Path(trainer.log_dir) / "transcripts"
+        if log_dir:
+            folder = Path(log_dir) / "transcripts"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{split}-step-{trainer.global_step:06d}.md").write_text(text, encoding="utf-8")
 

@@ -20,8 +20,8 @@ from lightning_agentrl.environments.search_demonstrations import Demonstrator, m
 WorldName = Literal["synthetic", "iso", "pages"]
 
 FILES = ("corpus.jsonl", "train.jsonl", "validation.jsonl", "demonstrations.jsonl", "world.json")
-LAYOUT = 1
-"""Raise it when the same parameters should give other files."""
+LAYOUT: Mapping[WorldName, int] = {"synthetic": 1, "iso": 1, "pages": 2}
+"""By world; raise it when the same parameters should give other files."""
 PER_WORLD = 1000
 """Demonstrations from each shuffled world."""
 PAGES_MAX_HOPS = 3
@@ -63,7 +63,7 @@ def make_data(
     """
     parameters: dict[str, Any] = {"world": world, "seed": seed, "top_k": top_k, "questions": questions}
     parameters |= {"validation": validation, "demonstrations": demonstrations, "lazy": lazy, "noise": noise}
-    parameters["layout"] = LAYOUT
+    parameters["layout"] = LAYOUT.get(world)
     if min(questions, validation) < 1 or demonstrations < 0 or top_k < 1:
         raise ValueError(f"make-data needs positive numbers of questions and results, got {parameters}.")
     if _holds(out, parameters):

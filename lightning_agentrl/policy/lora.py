@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_agentrl.scoring.ranks import whole
+
 ADAPTER = "default"
 """Name under which peft keeps our adapter."""
 
@@ -158,7 +160,8 @@ def merged(
 def plain_weights(network: Any, merge: bool = True) -> Iterator[tuple[str, Tensor]]:
     """Names and tensors as a network without adapters has them, both halves of tied embeddings included.
 
-    One tensor is made at a time, and no parameter is ever changed: what the adapters were added to cannot drift.
+    One tensor is made at a time, and no parameter is ever changed: what the adapters were added to cannot drift. Where
+    ranks hold a part of each, all of them have to go through all of it.
 
     Args:
         network: after `add_adapters`, or without adapters.
@@ -180,8 +183,8 @@ def plain_weights(network: Any, merge: bool = True) -> Iterator[tuple[str, Tenso
         layer: Any = adapted.get(owner)
         if merge and layer is not None and leaf == "weight":
             a, b = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
-            plain = merged(plain, a, b, layer.scaling[ADAPTER])
-        yield f"{owner}.{leaf}" if owner else leaf, plain
+            plain = merged(whole(plain), whole(a), whole(b), layer.scaling[ADAPTER])
+        yield f"{owner}.{leaf}" if owner else leaf, whole(plain)
 
 
 def save_adapter(state: Mapping[str, Tensor], config: Any, folder: Path) -> None:
@@ -198,7 +201,7 @@ def save_adapter(state: Mapping[str, Tensor], config: Any, folder: Path) -> None
     config.inference_mode = True
     config.save_pretrained(folder)
     tensors = {
-        f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}": tensor.detach().cpu().contiguous()
+        f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}": whole(tensor.detach()).cpu().contiguous()
         for name, tensor in state.items()
         if is_adapter(name)
     }

@@ -25,12 +25,12 @@ def holdings(
     spec: PolicySpec,
     optimizer: Callable[[Any], torch.optim.Optimizer] | None,
     device: torch.device,
-    *,
     mixed: bool,
     reference: bool,
     max_tokens: int,
+    parts: int = 1,
 ) -> list[Holding]:
-    """What the trainer's side of a rank holds, unsharded.
+    """What the trainer's side of a rank holds.
 
     Args:
         spec: which policy, in which form.
@@ -39,6 +39,7 @@ def holdings(
         mixed: whether autocast computes in 16 bits.
         reference: whether there is a KL to the policy at the start.
         max_tokens: of one forward.
+        parts: of how many each rank holds one, of all that lasts from step to step.
 
     Raises:
         ValueError: when a target of LoRA matches no layer, or 4-bit weights are asked for without CUDA.
@@ -62,6 +63,10 @@ def holdings(
         found += [Holding("gradients", trained * width), Holding("optimizer's state", int(kept))]
     if reference and lora is None:
         found.append(Holding("reference policy", base))
+    if parts > 1:
+        found = [Holding(f"{h.what}, 1 of {parts} parts", -(-h.size // parts)) for h in found]
+        gathered = gathered_at_once(spec) * dtype.itemsize
+        found.append(Holding("layers gathered from the ranks", gathered, certain=False))
     if mixed and dtype == torch.float32 and optimizer is not None and not spec.gradient_checkpointing:
         found.append(Holding("16-bit copies for autocast", spec.parameters * 2, certain=False))
     if optimizer is not None:
@@ -70,6 +75,14 @@ def holdings(
         how = "checkpointed" if spec.gradient_checkpointing else "all kept"
         found.append(Holding(f"activations of {max_tokens} tokens, {how}", size, certain=False))
     return found
+
+
+def gathered_at_once(spec: PolicySpec) -> int:
+    """Numbers that FSDP2 gathers at a time: what is in no layer, and two layers, one of which is being fetched."""
+    blocks = set(spec.skeleton._no_split_modules or ())
+    layers = [module for module in spec.skeleton.modules() if type(module).__name__ in blocks]
+    sizes = sorted(sum(p.numel() for p in layer.parameters()) for layer in layers)
+    return spec.parameters - sum(sizes) + sum(sizes[-2:])
 
 
 def state_bytes(optimizer: Callable[[Any], torch.optim.Optimizer], dtype: torch.dtype, device: torch.device) -> float:

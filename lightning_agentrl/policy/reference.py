@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from lightning_agentrl.policy.lora import adapters_off
 from lightning_agentrl.policy.spec import PolicySpec
+from lightning_agentrl.scoring.ranks import share_out
 
 if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
     from transformers import PreTrainedModel
 
 
@@ -23,12 +25,18 @@ class Reference:
         self.copy: PreTrainedModel | None = None
 
     @contextmanager
-    def of(self, spec: PolicySpec, policy: PreTrainedModel) -> Iterator[PreTrainedModel]:
-        """A block with the reference of a policy that was made by the spec; the policy rests in it."""
+    def of(
+        self, spec: PolicySpec, policy: PreTrainedModel, mesh: DeviceMesh | None = None
+    ) -> Iterator[PreTrainedModel]:
+        """A block with the reference of a policy that was made by the spec; the policy rests in it.
+
+        Ranks of a mesh hold a part of the copy each, as they do of the policy.
+        """
         if spec.lora is not None:
             with adapters_off(policy):
                 yield policy
             return
         if self.copy is None:
-            self.copy = spec.load_base().requires_grad_(False).to(policy.device)  # type: ignore[arg-type]
+            frozen = spec.load_base().requires_grad_(False).to(policy.device)  # type: ignore[arg-type]
+            self.copy = share_out(frozen, mesh)
         yield self.copy

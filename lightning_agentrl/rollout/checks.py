@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_agentrl.engines.base import RolloutEngine
 from lightning_agentrl.environments.base import Environment, Split
 from lightning_agentrl.rollout.probes import check_template
+from lightning_agentrl.strategies import FSDP2Strategy
 from lightning_agentrl.types import Learner, Signal, Task
 
 
@@ -30,8 +32,30 @@ def check_sampling(top_p: float, top_k: int, min_p: float) -> None:
         )
 
 
+def check_strategy(trainer: Trainer) -> None:
+    """Refuse ways to share out the work under which scores or weights would be wrong, or ranks wait for ever."""
+    strategy = trainer.strategy
+    if isinstance(strategy, FSDPStrategy):
+        raise ValueError(
+            "trainer.strategy: FSDPStrategy (FSDP1) gathers weights in the forward that it wraps, and nowhere else: "
+            "neither scoring nor the weight sync would see them. Use -c strategy/fsdp2, which also runs on CPUs."
+        )
+    if isinstance(strategy, ModelParallelStrategy) and not isinstance(strategy, FSDP2Strategy):
+        raise ValueError(
+            "trainer.strategy: ModelParallelStrategy may give ranks one prompt to compute together (tensor parallel), "
+            "while here each rolls out prompts of its own. Use -c strategy/fsdp2, which shards over all ranks."
+        )
+    in_process = isinstance(strategy, DDPStrategy) and strategy._start_method != "popen"
+    if in_process or not isinstance(strategy, (SingleDeviceStrategy, DDPStrategy, FSDP2Strategy)):
+        raise ValueError(
+            f"trainer.strategy: {type(strategy).__name__}{' in forked processes' if in_process else ''} has not been "
+            f"seen to train like a single rank does. Use auto, -c strategy/ddp or -c strategy/fsdp2."
+        )
+
+
 def check_ranks(trainer: Trainer, prompts_per_epoch: int, tasks: dict[Split, list[Task]]) -> None:
     """Every rank needs tasks, and equally many prompts."""
+    check_strategy(trainer)
     for split, found in tasks.items():
         if len(found) < trainer.world_size:
             raise ValueError(f"The environment has {len(found)} {split} tasks for {trainer.world_size} ranks.")

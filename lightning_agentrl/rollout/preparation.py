@@ -63,6 +63,8 @@ class Preparation:
     """Groups that nothing is to be learned from."""
     wanted: Signal = Signal.NONE
     """Signals that somebody wants to look at."""
+    several_ranks: bool = False
+    """Whether all ranks have to ask the learner equally often."""
 
     def __call__(self, trajectories: Sequence[Trajectory]) -> Prepared:
         """Rows with all signals that credit, loss and branching ask for."""
@@ -115,6 +117,8 @@ class Preparation:
         parts = [prepared]
         if spoken:
             parts.append(self._prepared(spoken, Signal.NONE))
+        elif self.several_ranks:  # another rank may have some, and then waits for forwards of this one
+            self._prepared(prepared.trajectories[:1], Signal.NONE)
         if silent:
             batch = self._rows(silent)
             parts.append(Prepared(silent, replace(batch, loss_mask=torch.zeros_like(batch.action_mask))))

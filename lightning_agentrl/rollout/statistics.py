@@ -170,6 +170,7 @@ def _joined(name: str, values: Sequence[float]) -> float:
 def validation_means(batch: RolloutBatch) -> dict[str, Tensor]:
     """Numbers of validation rollouts whose mean is logged, each [N]."""
     return {
+        "success": (batch.outcomes >= 1).float(),
         "reward": batch.rewards,
         "turns": batch.turn_mask.sum(1).float(),
         "tool_turns": batch.process_mask.sum(1).float(),

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
-from lightning_agentrl.prefix_tree import Load, TokenSequence, distinct_tokens
+from lightning_agentrl.prefix_tree import NOTHING, Load, TokenSequence, distinct_tokens
 from lightning_agentrl.scoring.head import head_scores, plain_head, token_scores
+from lightning_agentrl.scoring.ranks import agreed, run
 
 
 def padded_likelihoods(
@@ -21,24 +22,26 @@ def padded_likelihoods(
     """Log-probs and (zeros unless asked for) entropies of what the sequences ask about, in their order.
 
     Sequences of similar length share a forward of at most ``max_tokens``, padding included. A sequence is never cut.
-    Where that takes several forwards, each is computed again in the backward.
+    Where that takes several forwards, each is computed again in the backward. Ranks that hold a part of the policy each
+    make equally many.
     """
     device = next(policy.parameters()).device
     first = torch.tensor([0, *(len(sequence.wanted) for sequence in sequences)]).cumsum(0)
     cut = list(_chunks(torch.tensor([len(sequence.tokens) for sequence in sequences]), max_tokens))
+    forwards = agreed(policy, len(cut))
     way = _by_backbone if plain_head(policy) else forward
     parts, asked, computed = [], [], 0
-    for numbers in cut:
-        chosen = [sequences[number] for number in numbers.tolist()]
+    for numbers in cut + [torch.tensor([], dtype=torch.int64)] * (forwards - len(cut)):
+        chosen = [sequences[number] for number in numbers.tolist()] or [NOTHING]
         ids = pad_sequence([sequence.tokens for sequence in chosen], batch_first=True)
         mask = torch.zeros_like(ids, dtype=torch.bool)
         for row, sequence in enumerate(chosen):
             mask[row, sequence.wanted] = True
-        arguments = (policy, ids.to(device), mask.to(device), temperature, entropies)
-        if len(cut) > 1 and torch.is_grad_enabled():
-            values = checkpoint(way, *arguments, use_reentrant=False)
+        arguments = (policy, way, ids.to(device), mask.to(device), temperature, entropies)
+        if forwards > 1 and torch.is_grad_enabled():
+            values = checkpoint(run, *arguments, use_reentrant=False)
         else:
-            values = way(*arguments)
+            values = run(*arguments)
         parts.append([value[mask] for value in values])
         asked += [torch.arange(int(first[number]), int(first[number + 1])) for number in numbers]
         computed += ids.numel()

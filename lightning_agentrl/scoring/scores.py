@@ -6,12 +6,11 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Bool, Float
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
-from lightning_agentrl.prefix_tree import Load, TokenSequence
+from lightning_agentrl.prefix_tree import NOTHING, Load, TokenSequence
 from lightning_agentrl.scoring.answers import answer_means, answer_probes
 from lightning_agentrl.scoring.attention import obstacle
 from lightning_agentrl.scoring.padded import padded_likelihoods
@@ -78,9 +77,7 @@ def answer_logprobs(
     trees: bool | None = None,
 ) -> Float[Tensor, "N K1"]:
     """The answer log-probs of `score` alone: nothing behind a row's last turn end is computed."""
-    sequences = answer_probes(batch)
-    if not sequences:
-        return torch.full_like(batch.turn_ends, torch.nan, dtype=torch.float32)
+    sequences = answer_probes(batch) or [NOTHING]  # other ranks may have some, and then wait for this one
     return answer_means(likelihoods(policy, sequences, temperature, False, max_tokens, trees)[0], batch)
 
 

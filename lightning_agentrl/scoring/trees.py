@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lightning_agentrl.prefix_tree import Load, PackedTrees, TokenSequence, pack_trees
+from lightning_agentrl.prefix_tree import NOTHING, Load, PackedTrees, TokenSequence, pack_trees
 from lightning_agentrl.scoring.attention import attention_mask, form
 from lightning_agentrl.scoring.head import head_scores, plain_head, token_scores
+from lightning_agentrl.scoring.ranks import agreed, run
 
 
 def tree_likelihoods(
@@ -21,19 +22,21 @@ def tree_likelihoods(
     """Log-probs and (zeros unless asked for) entropies of what the sequences ask about, in their order.
 
     A forward takes at most ``max_tokens``, padding included. Where that takes several, each is computed again in the
-    backward, so that no more than one has its activations in memory.
+    backward, so that no more than one has its activations in memory. Ranks that hold a part of the policy each make
+    equally many.
     """
     device = next(policy.parameters()).device
     packed, load = pack_trees(sequences, max_tokens, sparse=form(policy).sparse)
+    packed += [pack_trees([NOTHING])[0][0]] * (agreed(policy, len(packed)) - len(packed))
     apply = _by_backbone if plain_head(policy) else _by_policy
     parts = []
     for trees in packed:
-        arguments = (policy, trees.to(device), temperature, entropies)
+        arguments = (policy, apply, trees.to(device), temperature, entropies)
         if len(packed) > 1 and torch.is_grad_enabled():
-            values = checkpoint(apply, *arguments, use_reentrant=False)
+            values = checkpoint(run, *arguments, use_reentrant=False)
         else:
-            values = apply(*arguments)
-        parts.append([value[arguments[1].picks] for value in values])
+            values = run(*arguments)
+        parts.append([value[arguments[2].picks] for value in values])
     back = torch.cat([trees.asked for trees in packed]).argsort().to(device)
     logprobs, spreads = (torch.cat(values)[back] for values in zip(*parts, strict=True))
     return logprobs, spreads, load

@@ -1,4 +1,4 @@
-"""Several ranks: same counts, other shapes, one gradient."""
+"""Several ranks: same counts, other shapes, and the steps that one rank makes, whoever holds the weights."""
 
 from __future__ import annotations
 
@@ -6,19 +6,70 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 import unequal_ranks
+from unequal_ranks import CASES, STEPS
 
 
-def test_two_ranks_with_unequal_trees_make_the_step_of_one(policy: str, tmp_path: Path) -> None:
-    unequal_ranks.main(policy, tmp_path)
+@pytest.fixture(scope="module")
+def trained(policy: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with what one rank and two ranks made of each case."""
+    out = tmp_path_factory.mktemp("ranks")
+    unequal_ranks.main(policy, out)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += [unequal_ranks.__file__, policy, str(tmp_path)]
+    command += [unequal_ranks.__file__, policy, str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    alone, together = torch.load(tmp_path / "1.pt"), torch.load(tmp_path / "2.pt")
-    for name, tensor in alone.items():
-        assert tensor.norm() > 0, name
-        assert (tensor - together[name]).norm() <= 1e-5 * tensor.norm(), name
+    return out
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_make_the_steps_of_one(trained: Path, case: str, strategy: str) -> None:
+    alone, together = (torch.load(trained / f"{case}-{kind}.pt") for kind in ("one", strategy))
+    assert len(alone["gradients"]) == len(together["gradients"]) == STEPS
+    for one, two in zip(alone["gradients"], together["gradients"], strict=True):
+        assert one.keys() == two.keys()
+        for name in one:
+            assert (one[name] - two[name]).norm() <= 1e-5 * one[name].norm(), name
+    for name, gradient in alone["gradients"][-1].items():  # in the first, those of adapters are zero
+        assert gradient.norm() > 0, name
+    for name, tensor in alone["weights"].items():
+        assert (tensor - together["weights"][name]).abs().max() <= 1e-6, name
+    for number in ("loss", "norm"):
+        assert_close(alone[number], together[number])
+
+
+def assert_close(one: Any, two: Any) -> None:
+    torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_the_command_line_trains_on_two_ranks(policy: str, tmp_path: Path, strategy: str) -> None:
+    command = [
+        *(sys.executable, "-m", "lightning_agentrl", "fit", "-c", "base", "-c", "engine/transformers"),
+        *("-c", f"strategy/{strategy}", "--trainer.devices", "2", "--trainer.accelerator", "cpu"),
+        *("--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "1", "--bundles.every_n_epochs", "1"),
+        *("--model.policy", policy, "--data.environment", "lightning_agentrl.testing.ToyEnvironment"),
+        *("--data.prompts_per_epoch", "4", "--data.group_size", "2", "--data.max_turn_tokens", "6"),
+        *("--data.max_model_len", "128", "--data.minibatches", "2"),
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = (tmp_path / "runs" / "agentrl").iterdir()  # one folder for all ranks
+    assert {path.name for path in (run / "rollouts").iterdir()} == {"epoch-0000", "epoch-0001"}
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    (settings, *_) = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"]
+    assert settings["state"], "the optimizer's state is saved whole"

@@ -1,11 +1,11 @@
-"""Runs under torchrun: ranks with unequal trees make one step; its gradient is that of all rows on one rank."""
+"""Runs under torchrun: three steps of SGD on rollouts that ranks share out unevenly, and what came of each of them."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,49 @@ import torch
 from helpers import module, trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, IterableDataset
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from lightning_agentrl.credit.arpo import ARPO
 from lightning_agentrl.module import AgentRLModule
+from lightning_agentrl.policy import Lora
+from lightning_agentrl.scoring.ranks import whole
+from lightning_agentrl.strategies import FSDP2Strategy
 from lightning_agentrl.testing import rollouts
-from lightning_agentrl.types import RolloutBatch
+from lightning_agentrl.types import RolloutBatch, Signal
+
+STEPS = 3
+RANKS, RANK = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
 
 
-def trees() -> list[RolloutBatch]:
+@dataclass(frozen=True)
+class Case:
+    """What is trained, and how it is cut."""
+
+    policy: str = "qwen3"
+    accumulate: int = 1
+    """Micro-batches of a rank; one rank alone takes as many for each rank."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of the module."""
+    idle: bool = False
+    """Whether the rows of the first rank earn nothing, and so have nothing to compute."""
+
+
+CASES = {
+    "trees": Case(),
+    "trees_in_several_forwards": Case(options={"max_tokens": 40}),  # one on the first rank, more on the second
+    "accumulation": Case(accumulate=2, options={"max_tokens": 40}),
+    "padded_rows": Case("gpt2"),
+    "padded_rows_in_several_forwards": Case("gpt2", options={"max_tokens": 40}),
+    "idle_rank": Case(idle=True, options={"max_tokens": 40}),
+    "reference": Case(options={"kl_coefficient": 0.5, "max_tokens": 40}),
+    "lora": Case(options={"lora": Lora(r=4, alpha=8), "kl_coefficient": 0.5, "max_tokens": 40}),
+    "checkpointing": Case(options={"gradient_checkpointing": True, "max_tokens": 40}),
+}
+
+
+def trees(idle: bool) -> list[RolloutBatch]:
     """One prompt with two rollouts, and one with six of which four are branches, several turns each."""
-    small = rollouts([[3], [2]], rewards=[1, 0], groups=[0, 0])
+    small = rollouts([[3], [2]], rewards=[1, 1 if idle else 0], groups=[0, 0])
     turns = [[3, 2], [4, 1], [3, 6], [3, 2, 5], [4, 7], [3, 6, 2]]
     large = rollouts(
         turns, [1, 0, 0.5, 0, 1, 0.2], groups=[1] * 6, parents=[-1, -1, 0, 0, 1, 2], inherited=[0, 0, 6, 8, 7, 7]
@@ -34,46 +67,82 @@ def trees() -> list[RolloutBatch]:
 
 
 class Rows(IterableDataset[RolloutBatch]):
-    """What a data module would do with rows: credit, weights, micro-batches."""
+    """What a data module would do with rows: old log-probs, credit, weights, micro-batches."""
 
-    def __init__(self, learner: AgentRLModule, batches: list[RolloutBatch], accumulate: int) -> None:
-        self.learner, self.batches, self.accumulate = learner, batches, accumulate
+    def __init__(self, learner: AgentRLModule, case: Case) -> None:
+        self.learner, self.case = learner, case
+        self.batches = trees(case.idle) if RANKS == 1 else [trees(case.idle)[RANK]]
 
     def __len__(self) -> int:
-        return self.accumulate
+        return STEPS * self.case.accumulate * len(self.batches)
 
     def __iter__(self) -> Iterator[RolloutBatch]:
-        credited = [self.learner.assign(batch) for batch in self.batches]
-        (step,) = self.learner.weigh([credited], longest=10)
-        yield from step
+        signals = self.learner.requires | Signal.OLD_LOGPROBS
+        micros = []
+        for batch in self.batches:
+            credited = self.learner.assign(self.learner.score(batch, signals))
+            micros += [credited.select(rows) for rows in torch.arange(len(credited)).chunk(self.case.accumulate)]
+        for step in self.learner.weigh([micros] * STEPS, longest=10):
+            yield from step
 
 
 class Keep(Callback):
-    """Saves the gradient that the optimizer is about to use."""
+    """Holds the gradients that the optimizer is about to use, and in the end loss and weights."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {"gradients": []}
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        if trainer.is_global_zero:
-            torch.save({name: p.grad for name, p in pl_module.named_parameters()}, self.path)
+        parameters = pl_module.named_parameters()
+        self.found["gradients"].append({name: whole(p.grad).clone() for name, p in parameters if p.grad is not None})
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, AgentRLModule)
+        self.found["weights"] = {name: tensor.clone() for name, tensor in pl_module.weights()}
+        self.found["loss"] = trainer.callback_metrics["policy/loss"]
+        self.found["norm"] = trainer.callback_metrics["policy/grad_norm"]
+
+
+def strategies() -> dict[str, Any]:
+    """By the names that the test knows them by."""
+    if RANKS == 1:
+        return {"one": "auto"}
+    return {"ddp": "ddp", "fsdp2": FSDP2Strategy()}
+
+
+def gpt2(out: Path) -> str:
+    """A policy without rotary positions, which cannot do prefix trees."""
+    torch.manual_seed(0)
+    folder = out / f"gpt2-{RANKS}-{RANK}"
+    GPT2LMHeadModel(GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=2, n_positions=64)).save_pretrained(folder)
+    return str(folder)
 
 
 def main(policy: str, out: Path) -> None:
-    """Train one step on this rank's share and save its gradient."""
-    ranks, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    learner = module(policy, credit=ARPO(), max_tokens=40)  # the large tree takes several forwards
-    batches = trees() if ranks == 1 else [trees()[rank]]
-    strategy = {"strategy": "ddp", "devices": 2} if ranks > 1 else {}
-    runner = trainer(
-        out,
-        Keep(out / f"{ranks}.pt"),
-        max_epochs=1,
-        accumulate_grad_batches=len(batches),
-        use_distributed_sampler=False,
-        **strategy,
-    )
-    runner.fit(learner, DataLoader(Rows(learner, batches, len(batches)), batch_size=None))
+    """Train each case on this rank's share."""
+    policies = {"qwen3": policy, "gpt2": gpt2(out)}
+    for name, case in CASES.items():
+        for kind, strategy in strategies().items():
+            keep = Keep()
+            learner = module(
+                policies[case.policy],
+                credit=ARPO(),
+                optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+                **case.options,
+            )
+            rows = Rows(learner, case)
+            runner = trainer(
+                out,
+                keep,
+                max_epochs=1,
+                accumulate_grad_batches=case.accumulate * len(rows.batches),
+                use_distributed_sampler=False,
+                strategy=strategy,
+                devices=RANKS,
+            )
+            runner.fit(learner, DataLoader(rows, batch_size=None))
+            if RANK == 0:
+                torch.save(keep.found, out / f"{name}-{kind}.pt")
 
 
 if __name__ == "__main__":

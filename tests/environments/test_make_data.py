@@ -159,7 +159,7 @@ def test_parameters_that_make_no_sense_are_refused(tmp_path: Path, options: dict
 
 
 # Cold starts are cached under a hash of their demonstrations: other bytes would have every policy trained again.
-DEMONSTRATIONS = {"synthetic": "6b538e7b448419e5", "iso": "84fdc046824b6d1a", "pages": "89e78e2c93c6201a"}
+DEMONSTRATIONS = {"synthetic": "6b538e7b448419e5", "iso": "84fdc046824b6d1a", "pages": "96732389708862c3"}
 
 
 @pytest.mark.parametrize("world", DEMONSTRATIONS)

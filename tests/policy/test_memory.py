@@ -53,6 +53,16 @@ def test_a_reference_is_held_by_a_full_run_alone(policy: str) -> None:
     assert "reference policy" not in sizes(PolicySpec(policy, lora=Lora()), reference=True)
 
 
+def test_ranks_hold_a_part_each_and_gather_layers(policy: str) -> None:
+    """Of two layers both are gathered, and what lies outside of layers: everything."""
+    spec = PolicySpec(policy)
+    whole, part = sizes(spec), sizes(spec, parts=3)
+    assert part.pop("layers gathered from the ranks") == whole["weights"]
+    assert {name: -(-size // 3) for name, size in whole.items() if name != "activations of 100 tokens"} == {
+        name: size for name, size in part.items() if name != "activations of 100 tokens"
+    }
+
+
 def test_validation_holds_neither_gradients_nor_optimizer(policy: str) -> None:
     assert list(sizes(PolicySpec(policy), optimizer=None)) == ["weights"]
 

@@ -235,6 +235,13 @@ def test_branches_are_scored_and_trained_like_roots_if_the_credit_says_so(tokeni
     assert torch.equal(whole.batch.trainable, whole.batch.action_mask)
 
 
+def test_ranks_ask_equally_often_whatever_they_have_to_ask(tokenizer: PreTrainedTokenizerBase) -> None:
+    prepare = preparation(tokenizer, learner := Opinions(), several_ranks=True)
+    prepared = prepare(roots(tokenizer))
+    prepare.extended(prepared, second_wave(tokenizer, prepare, prepared))  # branches alone, which nothing trains
+    assert [len(rows) for _, rows in learner.asked] == [len(prepared.batch), 1]
+
+
 def test_what_a_branch_inherited_keeps_the_old_log_probs_of_the_policy_that_sampled_it(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
