@@ -154,7 +154,10 @@ class AgentRLModule(LightningModule):
         """What the trainer's side of a rank will hold on the device."""
         mixed, optimizer = str(self.trainer.precision) in MIXED, self._optimizer if training else None
         reference = bool(training and self.objective.kl_coefficient)
-        parts = self.trainer.world_size if isinstance(self.trainer.strategy, FSDP2Strategy) else 1
+        strategy, parts = self.trainer.strategy, 1
+        if isinstance(strategy, FSDP2Strategy):
+            strategy.check_saving(adapters=self.spec.lora is not None)
+            parts = self.trainer.world_size
         return holdings(self.spec, optimizer, device, mixed, reference, self.max_tokens, parts)
 
     def score(self, batch: RolloutBatch, signals: Signal, temperature: float | None = None) -> RolloutBatch:

@@ -25,6 +25,14 @@ class FSDP2Strategy(ModelParallelStrategy):
             process_group_backend=process_group_backend,
         )
 
+    def check_saving(self, adapters: bool) -> None:
+        """Raise a ValueError when adapters would be saved in parts, which are read back with the whole policy only."""
+        if adapters and self._save_distributed_checkpoint:
+            raise ValueError(
+                "trainer.strategy: save_distributed_checkpoint=true with model.lora leaves parts of adapters that "
+                "nothing resumes from. Leave it false: adapters are small, and one file holds them."
+            )
+
     def setup_environment(self) -> None:
         """All ranks share the policy out among themselves."""
         self._data_parallel_size = self.num_nodes * self.num_processes

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_agentrl.module import AgentRLModule
 from lightning_agentrl.policy import Lora, PolicySpec
 from lightning_agentrl.policy.lora import is_adapter, plain_weights
+from lightning_agentrl.strategies import FSDP2Strategy
 from lightning_agentrl.testing import rollouts
 from lightning_agentrl.types import Signal
 
@@ -99,6 +100,18 @@ def test_a_target_that_matches_nothing_is_named_before_the_policy_loads(policy: 
     with pytest.raises(ValueError, match=r"query, lm_head matches no linear layer .* it has down_proj, gate_proj"):
         trainer(tmp_path).fit(model, datamodule=data())
     assert model.policy is None
+
+
+def test_adapters_in_parts_are_refused_and_in_one_file_they_are_not(policy: str, tmp_path: Path) -> None:
+    model = module(policy, lora=Lora())
+    for parts in (False, True):
+        strategy = FSDP2Strategy(save_distributed_checkpoint=parts)
+        model.trainer = trainer(tmp_path, strategy=strategy, devices=2)
+        if parts:
+            with pytest.raises(ValueError, match="leaves parts of adapters that nothing resumes from"):
+                model.holdings(torch.device("cpu"), training=True)
+        else:
+            assert model.holdings(torch.device("cpu"), training=True)
 
 
 def test_an_engine_that_takes_no_adapters_is_refused_before_the_policy_loads(policy: str, tmp_path: Path) -> None:
