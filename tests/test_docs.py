@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonargparse import capture_parser
+from pages import ALGORITHMS, FILE, PAGES, ROOT, blocks, commands, write_files
 
 from lightning_agentrl import cli
 from lightning_agentrl.cli import COMMANDS, USAGE, AgentRLCLI
 from lightning_agentrl.config_files import config_names
-
-ROOT = Path(__file__).parents[1]
-TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
-PAGES = [*(ROOT / name for name in TOP), *sorted((ROOT / "tutorials").rglob("*.md"))]
-ALGORITHMS = sorted((ROOT / "tutorials" / "algorithms").glob("*.md"))
-FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
-FILE = re.compile(r"# ((?:my_package|my_data|runs)?/?[\w/]+\.(?:py|ya?ml))\b")
-"""First line of a block that stands for a file."""
-
-
-def blocks(page: Path, *languages: str) -> list[str]:
-    """What stands between fences, of these languages."""
-    found = FENCE.findall(page.read_text(encoding="utf-8"))
-    return [body for language, body in found if language in languages]
-
-
-def commands(page: Path) -> Iterator[list[str]]:
-    """Arguments of every `agentrl` in the blocks for a shell."""
-    for body in blocks(page, "", "sh", "bash", "console"):
-        for line in body.replace("\\\n", " ").splitlines():
-            if line.strip().startswith("agentrl ") and "…" not in line:
-                yield shlex.split(line.strip(), comments=True)[1:]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -53,17 +30,7 @@ def test_links_lead_to_files_and_to_headings(page: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All files that pages show, in one folder, as a reader would write them."""
-    home = tmp_path_factory.mktemp("reader")
-    written: dict[str, str] = {}
-    for page in PAGES:
-        for body in blocks(page, "python", "yaml"):
-            named = FILE.match(body)
-            if named:
-                assert written.setdefault(named[1], body) == body, f"{named[1]} is shown twice, differently"
-                (home / named[1]).parent.mkdir(parents=True, exist_ok=True)
-                (home / named[1]).write_text(body, encoding="utf-8")
-    return home
+    return write_files(tmp_path_factory.mktemp("reader"))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(commands(page))], ids=lambda page: page.name)
