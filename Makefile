@@ -1,6 +1,6 @@
 # Every command a developer needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev quickstart test test-vllm test-slow lint format type floors docs hooks clean
+.PHONY: help setup setup-dev quickstart test test-vllm test-slow lint format type floors docs notebooks notebooks-full hooks clean
 BIN := .venv/bin
 ifdef PYTHON
 export PYTHON
@@ -44,6 +44,12 @@ floors: setup-dev ## who may import whom
 
 docs: setup-dev ## the documentation site, into build/docs; a dead link is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file scripts/docs/mkdocs.yml
+
+notebooks: setup-dev ## run every notebook with short training runs; nothing is saved
+	@$(BIN)/python scripts/notebooks.py --quick
+
+notebooks-full: setup-dev ## run every notebook in full and save it with its outputs
+	@$(BIN)/python scripts/notebooks.py
 
 hooks: setup-dev ## run the checks before each commit from now on
 	@$(BIN)/pre-commit install

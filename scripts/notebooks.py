@@ -57,6 +57,7 @@ def main() -> int:
         parser.error(f"no notebook in {FOLDER} begins with {' or '.join(arguments.names)}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small lose more by sharing work than they gain
     os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # of tqdm, about a progress bar nobody draws
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as the command line does
     failed = 0
     for source in chosen:
         try:

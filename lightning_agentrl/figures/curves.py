@@ -43,6 +43,8 @@ def curves(
         raise ValueError(f"No run has a curve of {', '.join(absent)}. There are: {known}.")
     rows, columns = math.ceil(len(names) / columns), min(columns, len(names))
     with canvas(rows, columns, 2.5 * columns, 1.75 * rows + 0.3 * (len(runs) > 1)) as (figure, axes):
+        from matplotlib.ticker import MaxNLocator
+
         for axis in axes[len(names) :]:
             axis.set_axis_off()
         for axis, name in zip(axes, names, strict=False):
@@ -57,6 +59,7 @@ def curves(
             if bounds and name in bounds:
                 axis.axhline(bounds[name], color="#777777", linewidth=0.9, linestyle="--")
             axis.set_title(name, loc="left", parse_math=False)
+            axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
             axis.grid(color="#eeeeee")
             axis.set_axisbelow(True)
         for axis in axes[max(len(names) - columns, 0) : len(names)]:
