@@ -43,9 +43,8 @@ def test_reward_rises(policy: str, tmp_path: Path) -> None:
 
 
 def test_a_module_may_be_validated_before_it_is_trained(policy: str, tmp_path: Path) -> None:
-    learner, rollouts = module(policy), data()
-    before = trainer(tmp_path).validate(learner, rollouts, verbose=False)[0]["val/success"]
-    run = trainer(tmp_path, max_epochs=1, num_sanity_val_steps=-1)
+    learner, rollouts, run = module(policy), data(), trainer(tmp_path, max_epochs=2)
+    before = run.validate(learner, rollouts, verbose=False)[0]["val/success"]
     run.fit(learner, rollouts)
     assert 0 <= before <= 1
     assert "val/success" in run.callback_metrics
