@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lightning_agentrl.credit.base import CreditAssigner
 from lightning_agentrl.inspector.figures import question
@@ -22,6 +23,8 @@ from lightning_agentrl.rollout.bundle import Bundle
 
 DIGITS = 4
 """Of a credit in the page."""
+SCRIPTS = ("base.js", "list.js", "rollout.js", "branches.js", "start.js")
+"""In this order they are one script."""
 
 
 def view(
@@ -54,17 +57,19 @@ def view(
 def page(saved: Bundle, opinions: Sequence[Opinion]) -> str:
     """The page. What models and tools wrote is data in it, never markup, and no script but ours may run."""
     parts = resources.files("lightning_agentrl.inspector")
-    script = parts.joinpath("page.js").read_text(encoding="utf-8")
+    script = "".join(parts.joinpath("page", name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    meta = saved.meta
+    meta, columns = saved.meta, [_column(opinion) for opinion in opinions]
+    apart = _apart(opinions)
     content = {
         "title": f"Epoch {meta['epoch']}: {len(saved.records)} rollouts",
         "about": f"policy of step {meta['policy_version']}",
-        "assigners": [{"name": opinion.label, "scale": _scale(opinion)} for opinion in opinions],
-        "rollouts": [_rollout(saved, row, opinions) for row in range(len(saved.records))],
+        "assigners": [{"name": column.label, "scale": column.scale} for column in columns],
+        "rollouts": [_rollout(record, row, columns, apart[row]) for row, record in enumerate(saved.records)],
     }
-    return Template(parts.joinpath("page.html").read_text(encoding="utf-8")).substitute(
+    return Template(parts.joinpath("page", "page.html").read_text(encoding="utf-8")).substitute(
         TITLE="Rollouts and their credit",
+        STYLE=parts.joinpath("page", "style.css").read_text(encoding="utf-8"),
         DATA=_embedded(content),
         SCRIPT=script,
         SCRIPT_HASH=f"sha256-{digest}",
@@ -79,16 +84,39 @@ def _embedded(content: Any) -> str:
     return text
 
 
-def _rollout(saved: Bundle, row: int, opinions: Sequence[Opinion]) -> dict[str, Any]:
-    record = saved.records[row]
+@dataclass(frozen=True)
+class _Column:
+    """One assigner's credit as plain lists, made once for all rollouts."""
+
+    label: str
+    scale: float
+    tokens: list[list[float | None]]
+    """Of each row and column of the batch; None where it is not trained."""
+    turns: list[list[float | None]]
+    parts: dict[str, list[list[float | None]]]
+
+
+def _column(opinion: Opinion) -> _Column:
+    batch = opinion.batch
+    assert batch.advantages is not None
+    return _Column(
+        opinion.label,
+        _scale(opinion),
+        _rounded(batch.advantages, batch.trainable),
+        _rounded(opinion.turns, opinion.trained),
+        {name: _rounded(part, part.isfinite()) for name, part in batch.components.items()},
+    )
+
+
+def _rounded(values: Tensor, known: Tensor) -> list[list[float | None]]:
+    rows = zip(values.double().round(decimals=DIGITS).tolist(), (known & values.isfinite()).tolist(), strict=True)
+    return [[value if on else None for value, on in zip(*row, strict=True)] for row in rows]
+
+
+def _rollout(record: Mapping[str, Any], row: int, columns: Sequence[_Column], apart: float) -> dict[str, Any]:
     inherited = record["origin"]["column"] if record["origin"] else 0
-    said = [column for turn in record["turns"] for column in range(turn["start"], turn["start"] + len(turn["tokens"]))]
-    columns = torch.tensor(said, dtype=torch.int64)
-    turns, first = [], 0
-    for turn in record["turns"]:
-        turns.append({**_turn(turn, inherited), "first": first})
-        first += len(turn["tokens"])
-    last = record["turns"][-1] if record["turns"] else None
+    turns = record["turns"]
+    last = turns[-1] if turns else None
     return {
         "id": str(record["id"]),  # 63 bits, which JavaScript's numbers do not hold
         "parent": str(record["origin"]["parent"]) if record["origin"] else None,
@@ -99,9 +127,9 @@ def _rollout(saved: Bundle, row: int, opinions: Sequence[Opinion]) -> dict[str, 
         "start": record["prompt_tokens"],
         "inherited": inherited,
         "end": last["start"] + len(last["tokens"]) + last["observation_tokens"] if last else record["prompt_tokens"],
-        "turns": turns,
-        "credit": {opinion.label: _credit(opinion, row, columns, len(turns)) for opinion in opinions},
-        "apart": _apart(opinions, row),
+        "turns": [_turn(turn, inherited) for turn in turns],
+        "credit": {column.label: _credit(column, row, turns) for column in columns},
+        "apart": round(apart, DIGITS),
     }
 
 
@@ -111,7 +139,12 @@ def _turn(turn: Mapping[str, Any], inherited: int) -> dict[str, Any]:
         "start": turn["start"],
         "heard": turn["observation"],
         "calls": [
-            {"name": call["name"], "ok": call["ok"], "error": call["error_kind"], "ms": round(1000 * call["latency"])}
+            {
+                "name": call["name"],
+                "ok": call["ok"],
+                "error": call["error_kind"],
+                "ms": round(1000 * call["latency"], 1),
+            }
             for call in turn["tool_calls"]
         ],
         "seconds": turn["seconds"],
@@ -121,24 +154,23 @@ def _turn(turn: Mapping[str, Any], inherited: int) -> dict[str, Any]:
     }
 
 
-def _credit(opinion: Opinion, row: int, columns: torch.Tensor, turns: int) -> dict[str, Any]:
-    batch = opinion.batch
-    assert batch.advantages is not None
-    trained, values = batch.trainable[row, columns].tolist(), batch.advantages[row, columns].tolist()
-    of_turns = zip(opinion.turns[row, :turns].tolist(), opinion.trained[row, :turns].tolist(), strict=True)
+def _credit(column: _Column, row: int, turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    tokens: list[Any] = []
+    for turn in turns:
+        values = column.tokens[row][turn["start"] : turn["start"] + len(turn["tokens"])]
+        tokens.append(values[0] if len(set(values)) == 1 else values)  # most assigners give a turn one number
     return {
-        "tokens": [_round(value) if on else None for value, on in zip(values, trained, strict=True)],
-        "turns": [_round(value) if on else None for value, on in of_turns],
-        "parts": {name: [_round(v) for v in part[row, :turns].tolist()] for name, part in batch.components.items()},
+        "tokens": tokens,
+        "turns": column.turns[row][: len(turns)],
+        "parts": {name: part[row][: len(turns)] for name, part in column.parts.items()},
     }
 
 
-def _apart(opinions: Sequence[Opinion], row: int) -> float:
-    """Greatest distance between two opinions of a turn, each in units of its own scale."""
-    if len(opinions) < 2:
-        return 0.0
-    scaled = torch.stack([opinion.turns[row] / _scale(opinion) for opinion in opinions])
-    return float((scaled.amax(0) - scaled.amin(0)).max())
+def _apart(opinions: Sequence[Opinion]) -> list[float]:
+    """Of each row: greatest distance between two opinions of a turn, each in units of its own scale."""
+    scaled = torch.stack([opinion.turns / _scale(opinion) for opinion in opinions])  # [assigners, N, K]
+    apart: list[float] = (scaled.amax(0) - scaled.amin(0)).amax(1).tolist()
+    return apart
 
 
 def _scale(opinion: Opinion) -> float:
@@ -147,10 +179,6 @@ def _scale(opinion: Opinion) -> float:
     sizes = opinion.batch.advantages[opinion.batch.trainable].abs()
     sizes = sizes[sizes > 0]
     return float(sizes.sort().values[int(0.98 * (len(sizes) - 1))]) if len(sizes) else 1.0
-
-
-def _round(value: float) -> float | None:
-    return round(value, DIGITS) if math.isfinite(value) else None
 
 
 def _trained_with(saved: Bundle) -> str:

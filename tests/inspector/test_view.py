@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lightning_agentrl.credit.igpo import IGPO
 from lightning_agentrl.inspector.opinions import ask, saved_opinion
 from lightning_agentrl.inspector.view import page
 from lightning_agentrl.rollout.bundle import Bundle, load
+from lightning_agentrl.types import Reward
 
 HOSTILE = [
     "</script><script>document.documentElement.dataset.owned = 1</script>",
@@ -59,6 +61,78 @@ def test_one_command_writes_one_page_that_loads_nothing(tmp_path: Path, capsys: 
         r"(src|href)\s*=|@import|url\(", re.sub(r"<script type.*?</script>", "", text, flags=re.DOTALL)
     )
     assert "default-src 'none'" in text
+
+
+@needs_browser
+def test_the_most_mixed_prompt_is_open_at_its_best_rollout(tmp_path: Path) -> None:
+    """Of three prompts with rewards 1111, 0001 and 0011 the third is the most mixed."""
+    many = rollouts(prompts=3)
+    for row, reward in enumerate([1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1, 1]):
+        many[row] = replace(many[row], reward=Reward(reward, reward))
+    saved = load(save_rollouts(tmp_path / "rollouts", many))
+    path = tmp_path / "page.html"
+    path.write_text(page(saved, [saved_opinion(saved.batch, "GRPO")]), encoding="utf-8")
+
+    async def look(browser: Page) -> list[Any]:
+        heads = await browser.value("[...document.querySelectorAll('.prompt-head .task')].map(e => e.textContent)")
+        return [heads, await browser.value("document.querySelector('[aria-selected=true]').id")]
+
+    assert visit(path, look) == [["Who is it, 2?", "Who is it, 1?", "Who is it, 0?"], "row-10"]
+
+
+@needs_browser
+def test_help_lists_the_keys_and_escape_closes_it(html: Path) -> None:
+    async def use(browser: Page) -> list[Any]:
+        await browser.press("?")
+        seen = [await browser.value("document.getElementById('help').open")]
+        await browser.press("ArrowDown")  # moves nothing below the dialog
+        seen.append(await browser.value("document.querySelector('[aria-selected=true]').id"))
+        await browser.value("document.getElementById('help').close()")
+        for key in ("n", "ArrowDown", "p", "2"):
+            await browser.press(key)
+            seen.append(await browser.value("document.querySelector('[aria-selected=true]').id"))
+        return [*seen, await browser.value("document.querySelector('.turn').querySelectorAll('h3').length")]
+
+    # Prompts of rows 2, 3, 0, 1 and 6, 7, 4, 5; 2 hides the second of two assigners.
+    assert visit(html, use) == [True, "row-2", "row-6", "row-7", "row-2", "row-2", 1]
+
+
+@needs_browser
+def test_the_legend_gives_the_ends_of_the_scale(html: Path, saved: Bundle) -> None:
+    async def look(browser: Page) -> str:
+        return str(await browser.value("document.getElementById('legend').textContent"))
+
+    assert saved.batch.advantages is not None
+    end = f"{float(saved.batch.advantages.max()):.2f}"
+    assert visit(html, look) == f"discouraged -{end}+{end} reinforced(GRPO)"
+
+
+@needs_browser
+def test_what_was_answered_stands_once_among_the_facts(html: Path) -> None:
+    async def look(browser: Page) -> str:
+        return str(await browser.value("document.querySelector('.facts').textContent"))
+
+    found = visit(html, look)
+    assert "said Bodor" in found
+    assert "answered" not in found
+
+
+@needs_browser
+def test_only_rows_in_sight_are_in_the_document_and_all_can_be_reached(tmp_path: Path) -> None:
+    saved = load(save_rollouts(tmp_path / "rollouts", rollouts(prompts=125)))
+    path = tmp_path / "page.html"
+    path.write_text(page(saved, [saved_opinion(saved.batch, "GRPO")]), encoding="utf-8")
+
+    async def use(browser: Page) -> list[Any]:
+        seen = [await browser.value(ROWS) < 100, await browser.value("document.getElementById('count').textContent")]
+        await browser.press("End")
+        chosen = "document.querySelector('[aria-selected=true]')"
+        seen.append(await browser.value(f"{chosen}.getAttribute('aria-posinset')"))
+        list_end = "document.getElementById('list').getBoundingClientRect().bottom"
+        seen.append(await browser.value(f"{chosen}.getBoundingClientRect().bottom <= {list_end} + 1"))
+        return seen
+
+    assert visit(path, use) == [True, "500 of 500 rollouts", "500", True]
 
 
 @needs_browser
@@ -175,16 +249,21 @@ def test_the_page_looks_like_something(html: Path, tmp_path: Path) -> None:
 @needs_browser
 @pytest.mark.slow
 def test_ten_thousand_turns_load_within_two_seconds(tmp_path: Path) -> None:
-    many = rollouts(prompts=1250, samples=4)
+    many = rollouts(prompts=1430, samples=4)  # seven turns a prompt
     saved = load(save_rollouts(tmp_path / "rollouts", many))
-    assert sum(len(record["turns"]) for record in saved.records) > 9_000
+    assert sum(len(record["turns"]) for record in saved.records) > 10_000
     path = tmp_path / "page.html"
     path.write_text(page(saved, [saved_opinion(saved.batch, "GRPO"), *ask(saved.batch, [IGPO()])]), encoding="utf-8")
 
-    async def time_it(browser: Page) -> float:
-        await browser.send("Page.reload")
-        while not await browser.value("document.documentElement.dataset.ready === 'true'"):
-            await asyncio.sleep(0.05)
-        return float(await browser.value("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"))
+    async def time_it(browser: Page) -> list[float]:
+        times = []
+        for _ in range(3):  # the best of three: what else the machine does only adds
+            await browser.send("Page.reload")
+            await asyncio.sleep(0.2)
+            await browser.until("document.documentElement?.dataset.ready === 'true'")
+            loaded = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
+            times.append(float(await browser.value(loaded)))
+        return times
 
-    assert visit(path, time_it) < 2000
+    times = visit(path, time_it)
+    assert min(times) < 2000, times
