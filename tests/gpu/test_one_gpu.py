@@ -48,7 +48,7 @@ def test_a_run_trains_and_engine_and_trainer_agree(name: str, tmp_path: Path) ->
         *("--data.max_model_len", "256", *options, "--trainer.devices", "1"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, cwd=tmp_path)
-    print(done.stdout)
+    print(done.stdout)  # noqa: T201
     assert done.returncode == 0, done.stderr[-4000:]
     (run,) = (tmp_path / "runs" / "agentrl").iterdir()
     events = EventAccumulator(str(run)).Reload()
