@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LABELS = -44
+"""Where the text of a prompt ends, in points from the panel: left of rewards and their title."""
+
 
 def turn_heat_map(
     credit: Mapping[str, np.ndarray],
@@ -63,11 +66,18 @@ def _panel(axis: Axes, name: str, values: np.ndarray, shrink: float) -> None:
 def _name_prompts(axis: Axes, ordered: Sequence[int], prompts: Mapping[int, str]) -> None:
     """Beside the middle of each block of rows."""
     middles = {group: np.mean([row for row, other in enumerate(ordered) if other == group]) for group in set(ordered)}
-    lines = ["\n".join(textwrap.wrap(short(prompts.get(group, ""), 60), 24)) for group in middles]
-    twin = axis.secondary_yaxis(-0.42)
-    twin.set_yticks(list(middles.values()), lines, fontsize=6)
-    twin.tick_params(length=0)
-    twin.spines["left"].set_visible(False)
+    for group, middle in middles.items():
+        axis.annotate(
+            "\n".join(textwrap.wrap(short(prompts.get(group, ""), 60), 24)),
+            xy=(0, middle),
+            xycoords=("axes fraction", "data"),
+            xytext=(LABELS, 0),
+            textcoords="offset points",
+            horizontalalignment="right",
+            verticalalignment="center",
+            fontsize=6,
+            annotation_clip=False,
+        )
 
 
 def _reward(value: float | None) -> str:
