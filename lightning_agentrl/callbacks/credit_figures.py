@@ -16,6 +16,8 @@ from lightning_agentrl.rollout.collection import Collecting
 from lightning_agentrl.types import Learner
 
 log = logging.getLogger(__name__)
+GUESS = 1.0
+"""Seconds of a drawing, before one was timed."""
 
 
 class CreditFigures(Callback):
@@ -24,8 +26,9 @@ class CreditFigures(Callback):
     Args:
         every_n_epochs: how often to draw; 0 never does.
         prompts: how many prompts the heat map shows.
-        budget: most share of the time since training began that drawing may have taken; a drawing that would break it
-            waits for a later epoch. The last epoch is always drawn.
+        budget: most share of the time since training began that drawing may have taken; a drawing that would break it,
+            or leave no room for that of the last epoch, waits for a later epoch. The last epoch is always drawn, so a
+            run that is shorter than a drawing divided by the budget, less than a minute, exceeds it. 1 never waits.
     """
 
     def __init__(self, every_n_epochs: int = 5, prompts: int = 4, budget: float = 0.02) -> None:
@@ -39,7 +42,7 @@ class CreditFigures(Callback):
         self.budget = budget
         self.spent = 0.0
         """Seconds so far."""
-        self._dearest = 0.0
+        self._dearest = GUESS
         self._began = 0.0
         self._due = False
 
@@ -58,7 +61,7 @@ class CreditFigures(Callback):
         self._due = self._due or trainer.current_epoch % self.every_n_epochs == 0
         last = trainer.current_epoch + 1 == trainer.max_epochs
         elapsed = time.perf_counter() - self._began
-        if not last and not (self._due and self.spent + self._dearest <= self.budget * elapsed):
+        if not last and not (self._due and self.affordable(elapsed)):
             return
         started = time.perf_counter()
         collection = cast(Collecting, trainer.datamodule).last["train"]  # type: ignore[attr-defined]
@@ -68,7 +71,12 @@ class CreditFigures(Callback):
                 for board in boards:
                     board.experiment.add_figure(name, figure, trainer.global_step, close=False)
         took = time.perf_counter() - started
-        self.spent, self._dearest, self._due = self.spent + took, max(took, self._dearest), False
+        self._dearest = max(took, self._dearest if self.spent else 0.0)
+        self.spent, self._due = self.spent + took, False
         share = self.spent / max(time.perf_counter() - self._began, 1e-9)
         for board in boards:
             board.log_metrics({"time/figures": took, "time/figures_share": share}, trainer.global_step)
+
+    def affordable(self, elapsed: float) -> bool:
+        """Whether one more drawing, and the last one after it, fit the budget of a run that has gone on for so long."""
+        return self.budget == 1 or self.spent + 2 * self._dearest <= self.budget * elapsed

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightning_agentrl.callbacks.examples import most_mixed, telling, turn_credit
 from lightning_agentrl.figures.branch_tree import Limb, branch_tree
 from lightning_agentrl.figures.groups import reward_groups
 from lightning_agentrl.figures.heat_map import turn_heat_map
 from lightning_agentrl.figures.token_strip import Strip, token_strips
-from lightning_agentrl.ops import turn_mean
 from lightning_agentrl.rollout.collection import Collection
 from lightning_agentrl.rollout.pieces import Pieces
 from lightning_agentrl.types import Trajectory
@@ -26,15 +26,17 @@ def drawings(collection: Collection, tokenizer: PreTrainedTokenizerBase, prompts
     trajectories, batch = collection.trajectories, collection.batch
     assert batch.advantages is not None
     credit = batch.advantages.masked_fill(~batch.trainable, float("nan")).numpy()  # [N, T]
-    turns = _turn_credit(collection)
+    turns = turn_credit(collection)
     groups = [trajectory.group for trajectory in trajectories]
     rewards = [float(value) for value in batch.rewards]
-    shown = [row for row, group in enumerate(groups) if group in _most_mixed(groups, rewards, prompts)]
+    mixed = set(most_mixed(groups, rewards, prompts))
+    shown = [row for row, group in enumerate(groups) if group in mixed]
     asked = {trajectory.group: _question(trajectory) for trajectory in trajectories}
     at, earned = [groups[row] for row in shown], [rewards[row] for row in shown]
     yield "credit/turns", turn_heat_map({"mean advantage of a turn": turns[shown]}, at, earned, asked)
     pieces = Pieces(tokenizer)
-    yield "credit/tokens", token_strips([strip(trajectories[row], credit[row], pieces) for row in _typical(rewards)])
+    rows = telling(groups, rewards, 3)
+    yield "credit/tokens", token_strips([strip(trajectories[row], credit[row], pieces) for row in rows])
     finite = [row for row, reward in enumerate(rewards) if np.isfinite(reward)]
     if finite:
         yield "reward/groups", reward_groups([groups[r] for r in finite], [rewards[r] for r in finite], asked)
@@ -55,30 +57,6 @@ def limb(trajectory: Trajectory, credit: Sequence[float], reward: float | None) 
         column = last + (len(turn.observation) if turn.observation else 0)
     start = trajectory.inherited or len(trajectory.prompt)
     return Limb(trajectory.id, trajectory.origin.parent if trajectory.origin else None, start, spans, column, reward)
-
-
-def _turn_credit(collection: Collection) -> np.ndarray:
-    """Mean advantage of each turn [N, K]; NaN where nothing of it is trained."""
-    batch = collection.batch
-    assert batch.advantages is not None
-    ids, count = batch.turn_ids.masked_fill(~batch.trainable, -1), batch.turn_mask.shape[1]
-    trained = turn_mean(batch.trainable.float(), ids, count) > 0
-    values: np.ndarray = turn_mean(batch.advantages, ids, count).masked_fill(~trained, float("nan")).numpy()
-    return values
-
-
-def _most_mixed(groups: Sequence[int], rewards: Sequence[float], count: int) -> set[int]:
-    """Prompts whose rollouts differ most in reward: there credit has something to say."""
-    spread = {
-        g: float(np.nanstd([r for r, other in zip(rewards, groups, strict=True) if other == g])) for g in set(groups)
-    }
-    return set(sorted(spread, key=lambda group: (-spread[group], group))[:count])
-
-
-def _typical(rewards: Sequence[float]) -> list[int]:
-    """Rows of the best, the median and the worst rollout."""
-    order = sorted(range(len(rewards)), key=lambda row: (-np.nan_to_num(rewards[row]), row))
-    return list(dict.fromkeys([order[0], order[len(order) // 2], order[-1]]))
 
 
 def strip(trajectory: Trajectory, credit: np.ndarray, pieces: Pieces) -> Strip:

@@ -8,13 +8,20 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
+
+TRAINER = ("max_epochs", "precision", "gradient_clip_val", "accumulate_grad_batches", "devices", "num_nodes")
+"""Settings of the trainer that change what is learned."""
+LAST, BEST = "val/success", "val/success_best"
+"""Metrics of the HParams tab, which shows the latest value of each."""
 
 
 class RunSettings(SaveConfigCallback):
-    """Saves ``config.yaml`` as Lightning does; when training starts, also fills TensorBoard's HParams tab."""
+    """Saves ``config.yaml`` as Lightning does, fills TensorBoard's HParams tab and logs the best success so far."""
 
-    before: Mapping[str, float] | None = None
-    """Numbers of the validation that preceded training, where there was one."""
+    best: float | None = None
+    """Highest success of a validation so far, the one before training included."""
+    _filled = False
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Hand the settings to every logger; Lightning calls this once, on rank 0."""
@@ -22,25 +29,39 @@ class RunSettings(SaveConfigCallback):
             logger.log_hyperparams(self._settings())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the numbers before training, which Lightning takes for a sanity check and does not log."""
-        if trainer.sanity_checking:
-            self.before = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        """Log the best success; with the first one of a run also the settings, so that HParams has its metrics.
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log them at step 0, success as the metric of the HParams tab, which then follows its latest value."""
-        if not trainer.is_global_zero or not self.before:
+        Lightning takes the validation before training for a sanity check and does not log it; we do.
+        """
+        numbers = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        if trainer.state.fn != TrainerFn.FITTING or not trainer.is_global_zero or LAST not in numbers:
             return
-        numbers = dict(self.before)
+        self.best = max(numbers[LAST], numbers[LAST] if self.best is None else self.best)
+        step = max(trainer.global_step - 1, 0)  # where Lightning puts the validation itself
+        metrics = {LAST: numbers[LAST], BEST: self.best}
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger) and "val/success" in numbers:
-                logger.log_hyperparams(self._settings(), {"val/success": numbers["val/success"]})
-                others = {name: value for name, value in numbers.items() if name != "val/success"}
-                logger.log_metrics(others, step=0)
+            if not self._filled and isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(self._settings(), metrics, step)
+            elif trainer.sanity_checking:
+                logger.log_metrics(metrics, step)
             else:
-                logger.log_metrics(numbers, step=0)
+                logger.log_metrics({BEST: self.best}, step)
+            if trainer.sanity_checking:
+                logger.log_metrics({name: value for name, value in numbers.items() if name != LAST}, step)
+        self._filled = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best success, for a run that goes on."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it up."""
+        self.best = state_dict["best"]
 
     def _settings(self) -> dict[str, str | float | bool]:
-        return flatten({"model": _plain(self.config.get("model")), "data": _plain(self.config.get("data"))})
+        parts: dict[str, Any] = {part: _plain(self.config.get(part)) for part in ("model", "data", "trainer")}
+        parts["trainer"] = {name: parts["trainer"].get(name) for name in TRAINER}
+        return flatten({"seed": self.config.get("seed_everything"), **parts})
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str | float | bool]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lightning_agentrl.callbacks.before_after import wilson
+from lightning_agentrl.callbacks.examples import most_mixed, telling
 from lightning_agentrl.callbacks.run_settings import flatten
-from lightning_agentrl.callbacks.transcripts import Transcripts, markdown
+from lightning_agentrl.callbacks.transcripts import Transcripts, markdown, transcript
+from lightning_agentrl.credit.apply import apply_credit
+from lightning_agentrl.credit.grpo import GRPO
 from lightning_agentrl.policy import load_tokenizer
+from lightning_agentrl.rollout.collate import collate
+from lightning_agentrl.rollout.collection import Collection
 from lightning_agentrl.testing import tiny_policy
 from lightning_agentrl.types import Reward, Segment, Task, Trajectory, Turn
 
@@ -52,3 +58,33 @@ def test_settings_flatten_to_plain_values_with_short_class_names() -> None:
 def test_impossible_settings_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="transcripts needs"):
         Transcripts(**options)
+
+
+def test_a_transcript_shows_each_turns_credit(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(tiny_policy(tmp_path))
+    turns = tuple(Turn(Segment(tuple(tokenizer.encode(text)), sampled=True)) for text in "abcd")
+    rollout = Trajectory(0, 0, 0, Task("1", (), ()), Segment((1,), sampled=False), turns, Reward(1.0, 1.0))
+    text = markdown(rollout, tokenizer, [0.5, 0.0, -1.25, float("nan"), float("nan")])  # another rollout has five turns
+    assert " · 🟦⬜🟥▫️\n" in text
+    cells = [line.split("|")[2].strip() for line in text.splitlines()[-4:]]
+    assert cells == ["🟦 +0.50", "⬜ 0", "🟥 -1.25", "▫️"]
+
+
+def test_a_transcript_without_credit_has_no_column_for_it(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(tiny_policy(tmp_path))
+    turn, prompt = Turn(Segment((1, 2), sampled=True, logprobs=(-1.0, -1.0))), Segment((1,), sampled=False)
+    rollout = Trajectory(0, 0, 0, Task("1", (), ()), prompt, (turn,), Reward(1.0, 1.0))
+    collection = Collection("validation", 0, 0, [rollout], collate([rollout]))
+    assert "credit" not in transcript(collection, tokenizer, 1)
+    batch, _ = apply_credit(GRPO(), collection.batch)
+    text = transcript(replace(collection, batch=batch), tokenizer, 1)
+    assert text.startswith("🟦 reinforced")
+    assert "| 1 | ⬜ 0 |" in text  # alone in its group
+
+
+def test_telling_rollouts_are_the_best_and_the_worst_of_the_most_mixed_prompt() -> None:
+    groups, rewards = [0, 0, 0, 1, 1, 1], [1.0, 1.0, 1.0, 0.0, 1.0, 0.5]
+    assert telling(groups, rewards, 3) == [4, 5, 3]
+    assert telling(groups, rewards, 2) == [4, 3]
+    assert telling([0, 1, 2], [0.0, 1.0, float("nan")], 3) == [1, 0, 2]  # no prompt is mixed: of all
+    assert most_mixed(groups, rewards, 1) == [1]

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 from helpers import data, module, trainer
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from lightning_agentrl.branching.entropy import EntropyBranching
 from lightning_agentrl.branching.procedural import ProceduralBranching
-from lightning_agentrl.callbacks import CreditFigures
+from lightning_agentrl.callbacks import CreditFigures, RunSettings
 from lightning_agentrl.credit.a2tgpo import A2TGPO
 from lightning_agentrl.credit.aem import AEM
 from lightning_agentrl.credit.appo import APPO
@@ -153,8 +155,9 @@ def logged(policy: str, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     for number, (model, collection) in enumerate(RUNS.values()):
         folder = tmp_path_factory.mktemp(f"run{number}")
         engine = talkative(tokenizer) if "parity_tolerance" in collection else None
-        logger = TensorBoardLogger(folder, name="", version="")
-        run = trainer(folder, CreditFigures(1), logger=logger, log_every_n_steps=1, max_epochs=1)
+        logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+        settings = RunSettings(LightningArgumentParser(), Namespace(), save_to_log_dir=False)
+        run = trainer(folder, CreditFigures(1), settings, logger=logger, log_every_n_steps=1, max_epochs=1)
         run.fit(module(policy, **model), datamodule=data(engine=engine, **collection))
         events = EventAccumulator(str(folder), {"images": 0, "tensors": 0}).Reload()
         names |= set(events.Tags()["scalars"]) | set(run.callback_metrics)
