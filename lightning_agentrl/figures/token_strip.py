@@ -22,8 +22,8 @@ LETTER, LINE = 0.602 * SIZE / 72, 1.35 * SIZE / 72
 """Width of a letter of DejaVu Sans Mono, matplotlib's monospace font, and height of a line, in inches."""
 TITLE = 1.9
 """Height of a title, in lines."""
-PALE = 0.38
-"""The ends of the colour scale, where black on dark blue could not be read, are left out."""
+PALE = 0.27
+"""Half of the colour scale that is used: black on its dark ends could not be read."""
 MOST_LINES = 28
 """Lines per rollout; what follows is left out and said so."""
 
