@@ -16,6 +16,8 @@ from lightning_agentrl.datamodule import AgentRLDataModule
 from lightning_agentrl.inspector.opinions import Opinion
 from lightning_agentrl.losses.weighing import weigh
 from lightning_agentrl.module import AgentRLModule
+from lightning_agentrl.policy.export import read_checkpoint
+from lightning_agentrl.policy.lora import check_same_weights
 from lightning_agentrl.rollout.bundle import Bundle
 from lightning_agentrl.rollout.probes import with_probes
 from lightning_agentrl.scoring import score
@@ -30,25 +32,22 @@ class Checkpoint:
         """Build the module as the run did, and load the weights.
 
         Args:
-            path: Lightning checkpoint of the run that saved the rollouts.
+            path: Lightning checkpoint of the run that saved the rollouts; a file, or the folder of a sharded one.
             saved: the rollouts; their bundle holds the configuration.
 
         Raises:
-            ValueError: when the file is no checkpoint of ours, or the bundle came without a configuration.
+            ValueError: when the file is no checkpoint of ours or of another policy, or the bundle came without a
+                configuration.
         """
         if saved.meta.get("config") is None:
             raise ValueError(f"{saved.folder} holds no configuration, so the policy cannot be built from it.")
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            described, self.step = state["agentrl"], int(state["global_step"])
-        except (OSError, KeyError, RuntimeError) as error:
-            raise ValueError(f"{path} is no checkpoint of a run of this package: {error}.") from error
-        self.saved = saved
+        described, state = read_checkpoint(path)
+        self.saved, self.step = saved, int(described["step"])
         self.module, self.data = _built(saved.meta["config"])
         self.module.spec = replace(self.module.spec, source=described["policy"])
         self.module.configure_model()
-        self.module.on_load_checkpoint(state)
-        self.module.load_state_dict(state["state_dict"], strict=self.module.strict_loading)
+        check_same_weights(state, self.module.spec.trained(self.module.network.state_dict()))
+        self.module.network.load_state_dict(state, strict=self.module.strict_loading)
 
     def fill(self, signals: Signal) -> RolloutBatch:
         """The saved rows with signals that the policy of the checkpoint computes."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,6 +63,9 @@ def export(ckpt: Path, out: Path, adapter: bool = False, dtype: Dtype | None = N
 def read_checkpoint(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     """What a checkpoint says about its policy, and the policy's trained tensors under Hugging Face names.
 
+    Said are the policy, its dtype and LoRA, and as ``step`` how many optimizer steps it has behind it. Only tensors and
+    plain values are read, so a checkpoint of a stranger runs no code.
+
     Raises:
         ValueError: when it is no checkpoint of a run of this package.
     """
@@ -72,8 +76,12 @@ def read_checkpoint(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
         else:
             rest = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             named = {f"state_dict.{name}": tensor for name, tensor in rest["state_dict"].items()}
-        described: Mapping[str, Any] = rest["agentrl"]
-    except (OSError, KeyError, RuntimeError) as error:
+        described = {**rest["agentrl"], "step": rest.get("global_step", 0)}
+    except UnpicklingError as error:  # whose text advises to load it all the same
+        raise ValueError(
+            f"{path} is no checkpoint of a run of this package: it is damaged, or holds more than tensors and numbers."
+        ) from error
+    except (OSError, EOFError, LookupError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path} is no checkpoint of a run of this package: {error}.") from error
     return described, {PREFIX.sub("", name): tensor for name, tensor in named.items() if PREFIX.match(name)}
 
