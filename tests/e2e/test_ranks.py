@@ -48,28 +48,49 @@ def assert_close(one: Any, two: Any) -> None:
     torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-def test_the_command_line_trains_on_two_ranks(policy: str, tmp_path: Path, strategy: str) -> None:
-    command = [
-        *(sys.executable, "-m", "lightning_agentrl", "fit", "-c", "base", "-c", "engine/transformers"),
-        *("-c", f"strategy/{strategy}", "--trainer.devices", "2", "--trainer.accelerator", "cpu"),
-        *("--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "1", "--bundles.every_n_epochs", "1"),
-        *("--model.policy", policy, "--data.environment", "lightning_agentrl.testing.ToyEnvironment"),
-        *("--data.prompts_per_epoch", "4", "--data.group_size", "2", "--data.max_turn_tokens", "6"),
-        *("--data.max_model_len", "128", "--data.minibatches", "2"),
-    ]
+RUN = [
+    *(sys.executable, "-m", "lightning_agentrl", "fit", "-c", "base", "--trainer.devices", "2"),
+    *("--trainer.accelerator", "cpu", "--trainer.check_val_every_n_epoch", "1", "--bundles.every_n_epochs", "1"),
+    *("--data.environment", "lightning_agentrl.testing.ToyEnvironment", "--data.prompts_per_epoch", "4"),
+    *(
+        "--data.group_size",
+        "2",
+        "--data.max_turn_tokens",
+        "6",
+        "--data.max_model_len",
+        "128",
+        "--data.minibatches",
+        "2",
+    ),
+]
+
+
+def fit(folder: Path, policy: str, strategy: str, epochs: int, *more: str) -> Path:
+    """Train on two ranks, and return the folder that the ranks agreed on."""
+    command = [*RUN, "-c", f"strategy/{strategy}", "--model.policy", policy, "--trainer.max_epochs", str(epochs), *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        command, capture_output=True, text=True, timeout=400, check=False, cwd=folder, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    (run,) = (tmp_path / "runs" / "agentrl").iterdir()  # one folder for all ranks
+    return max((folder / "runs" / "agentrl").iterdir())
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_the_command_line_trains_on_two_ranks(policy: str, tmp_path: Path, strategy: str) -> None:
+    run = fit(tmp_path, policy, strategy, 2, "-c", "engine/transformers")
+    assert [path.name for path in (tmp_path / "runs" / "agentrl").iterdir()] == ["version_0"]
     assert {path.name for path in (run / "rollouts").iterdir()} == {"epoch-0000", "epoch-0001"}
-    assert (run / "checkpoints" / "last.ckpt").is_file()
-    (settings, *_) = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"]
-    assert settings["state"], "the optimizer's state is saved whole"
+    (state,) = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"]
+    assert state["state"], "the optimizer's state is saved whole"
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize("more", [(), ("--model.lora.r", "4", "--model.kl_coefficient", "0.1")], ids=["full", "lora"])
+def test_parts_of_a_policy_reach_vllm_on_both_ranks_also_after_resuming(
+    policy: str, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    """Each rank compares its engine with the trainer after every sync, to 1e-4 nats."""
+    run = fit(tmp_path, policy, "fsdp2", 1, *more)
+    run = fit(tmp_path, policy, "fsdp2", 2, "--ckpt_path", str(run / "checkpoints" / "last.ckpt"), *more)
+    assert [path.name for path in (run / "rollouts").iterdir()] == ["epoch-0001"]
