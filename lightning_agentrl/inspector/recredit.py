@@ -69,13 +69,13 @@ def chosen(run: Path, epoch: int | None) -> Bundle:
     Raises:
         ValueError: when there is none, or none of that epoch; names the epochs that there are.
     """
-    bundles = [bundle.load(folder) for folder in bundle.find(run)] if epoch is not None else []
+    folders = bundle.find(run)
     if epoch is None:
-        return bundle.load(bundle.find(run)[-1])
-    for saved in bundles:
-        if saved.meta["epoch"] == epoch:
-            return saved
-    known = ", ".join(str(saved.meta["epoch"]) for saved in bundles)
+        return bundle.load(folders[-1])
+    epochs = {bundle.read_meta(folder)["epoch"]: folder for folder in reversed(folders)}
+    if epoch in epochs:
+        return bundle.load(epochs[epoch])
+    known = ", ".join(map(str, sorted(epochs)))
     raise ValueError(f"No rollouts of epoch {epoch} were saved below {run}, only of {known}.")
 
 

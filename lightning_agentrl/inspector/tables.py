@@ -91,14 +91,14 @@ def examples(records: Sequence[Mapping[str, Any]], opinions: Sequence[Opinion], 
 
 def _example(turns: Sequence[Mapping[str, Any]], opinions: Sequence[Opinion]) -> Table:
     first = turns[0]
-    title = f"task {first['task']}, sample {first['sample']}, reward {_number(first['reward'])}"
+    title = f"task {_printable(first['task'])}, sample {first['sample']}, reward {_number(first['reward'])}"
     table = Table(title=Text(title), title_justify="left")
     table.add_column("turn", justify="right")
     table.add_column("said")
     for opinion in opinions:
         table.add_column(Text(opinion.label), justify="right")
     for turn in turns:
-        said = " ".join(str(turn["text"]).split())
+        said = _printable(turn["text"])
         cells = [_coloured(turn[opinion.label]) for opinion in opinions]
         table.add_row(str(turn["turn"]), Text(said[:SHOWN] + "…" * (len(said) > SHOWN)), *cells)
     return table
@@ -118,6 +118,11 @@ def _coloured(value: float | None) -> Text:
     if value is None:
         return Text("–", style="dim")
     return Text(f"{value:+.2f}", style="blue" if value > 0 else "red" if value < 0 else "dim")
+
+
+def _printable(text: str) -> str:
+    """On one line, without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split()))
 
 
 def _number(value: float | None) -> str:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from lightning_agentrl.rollout.collection import Collection
 from lightning_agentrl.rollout.pieces import Pieces
 from lightning_agentrl.rollout.records import record
+from lightning_agentrl.rollout.soundness import check_records, check_shapes
 from lightning_agentrl.types import RolloutBatch
 
 if TYPE_CHECKING:
@@ -86,30 +87,49 @@ def load(folder: Path) -> Bundle:
     Raises:
         ValueError: if the folder holds no whole bundle, one of another schema, or a damaged one.
     """
+    meta = read_meta(folder)
+    records = _records(folder / RECORDS)
+    try:
+        tensors: dict[str, Any] = load_file(folder / TENSORS)
+        components = {name.removeprefix("components."): tensors.pop(name) for name in list(tensors) if "." in name}
+        batch = RolloutBatch(**tensors, components=components)
+        check_shapes(batch)
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / TENSORS} is damaged or missing: {error}. Copy the bundle again.") from error
+    try:
+        check_records(records, batch)
+    except ValueError as error:
+        raise ValueError(f"{folder / RECORDS} is damaged: {error}. Copy the bundle again.") from error
+    if len(records) < len(batch):
+        warnings.warn(f"{folder}: only {len(records)} of {len(batch)} rollouts are whole.", stacklevel=2)
+        batch = batch.select(torch.arange(len(records)))
+    return Bundle(folder, meta, records[: len(batch)], batch)
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What a saved collection says of itself, without reading it.
+
+    Raises:
+        ValueError: if the folder holds no whole bundle, one of another schema, or damaged meta data.
+    """
     path = folder / META
     if not path.is_file():
         raise ValueError(f"{folder} holds no whole trajectory bundle: {META}, which is written last, is missing.")
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
         schema = meta["schema"]
+        if schema == SCHEMA:
+            meta["epoch"], meta["policy_version"] = int(meta["epoch"]), int(meta["policy_version"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: it should hold a schema number. Copy the bundle again.") from error
+        raise ValueError(
+            f"{path} is damaged: it should hold schema, epoch and policy version. Copy the bundle again."
+        ) from error
     if schema != SCHEMA:
         raise ValueError(
             f"{folder} was written with bundle schema {schema}; this version reads {SCHEMA}. Read it with the version "
             f"that wrote it, or save the rollouts again."
         )
-    records = _records(folder / RECORDS)
-    try:
-        tensors: dict[str, Any] = load_file(folder / TENSORS)
-        components = {name.removeprefix("components."): tensors.pop(name) for name in list(tensors) if "." in name}
-        batch = RolloutBatch(**tensors, components=components)
-    except (OSError, SafetensorError, TypeError) as error:
-        raise ValueError(f"{folder / TENSORS} is damaged or missing: {error}. Copy the bundle again.") from error
-    if len(records) < len(batch):
-        warnings.warn(f"{folder}: only {len(records)} of {len(batch)} rollouts are whole.", stacklevel=2)
-        batch = batch.select(torch.arange(len(records)))
-    return Bundle(folder, meta, records[: len(batch)], batch)
+    return dict(meta)
 
 
 def find(run: Path) -> list[Path]:
@@ -135,9 +155,14 @@ def _records(path: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{path} is missing: {error}. Copy the bundle again.") from error
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
+            records.append(json.loads(line, parse_constant=_refuse))
         except ValueError as error:
             if number == len(lines) and not line.endswith(b"\n"):
                 break
             raise ValueError(f"{path}, line {number} is not valid JSON. Copy the bundle again.") from error
     return records
+
+
+def _refuse(constant: str) -> None:
+    """Python reads NaN and Infinity as JSON; others do not, and neither does the page that shows rollouts."""
+    raise ValueError(f"{constant} is not JSON")
