@@ -20,6 +20,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from lightning_agentrl.branching.entropy import EntropyBranching
 from lightning_agentrl.branching.procedural import ProceduralBranching
 from lightning_agentrl.callbacks import CreditFigures, RunSettings
+from lightning_agentrl.callbacks.dashboard import PAGES
 from lightning_agentrl.credit.a2tgpo import A2TGPO
 from lightning_agentrl.credit.aem import AEM
 from lightning_agentrl.credit.appo import APPO
@@ -177,3 +178,9 @@ def test_every_number_of_the_glossary_is_logged(logged: set[str]) -> None:
 
 def test_no_number_is_explained_twice() -> None:
     assert [name for name, count in Counter(explained()).items() if count > 1] == []
+
+
+def test_every_chart_of_the_dashboard_shows_numbers_that_runs_log(logged: set[str]) -> None:
+    """Numbers of turns beyond what these runs have are known by their pattern."""
+    wanted = {name for charts in PAGES.values() for names in charts.values() for name in names}
+    assert not [name for name in wanted - logged if not patterns()["credit/turn_<k>_mean"].fullmatch(name)]
