@@ -12,6 +12,14 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 TRAINER = ("max_epochs", "precision", "gradient_clip_val", "accumulate_grad_batches", "devices", "num_nodes")
 """Settings of the trainer that change what is learned."""
+HEADLINES = {
+    "data/branching": "algorithm/branching",
+    "model/credit": "algorithm/credit",
+    "data/group_size": "algorithm/group_size",
+    "model/loss": "algorithm/loss",
+    "model/optimizer/lr": "algorithm/lr",
+}
+"""The HParams tab shows the first five names of the alphabet, so those that matter most come under such a name."""
 LAST, BEST = "val/success", "val/success_best"
 """Metrics of the HParams tab, which shows the latest value of each."""
 
@@ -61,7 +69,9 @@ class RunSettings(SaveConfigCallback):
     def _settings(self) -> dict[str, str | float | bool]:
         parts: dict[str, Any] = {part: _plain(self.config.get(part)) for part in ("model", "data", "trainer")}
         parts["trainer"] = {name: parts["trainer"].get(name) for name in TRAINER}
-        return flatten({"seed": self.config.get("seed_everything"), **parts})
+        flat = flatten({"seed": self.config.get("seed_everything"), **parts})
+        first = {new: flat.pop(old) for old, new in HEADLINES.items() if old in flat}
+        return first | flat
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str | float | bool]:

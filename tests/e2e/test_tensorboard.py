@@ -82,7 +82,7 @@ def settled(policy: str, tmp_path_factory: pytest.TempPathFactory) -> EventAccum
     """A run that learns and then forgets: a success of 0.5, 0.75 and 0.25 is put in the place of the real ones."""
     folder = tmp_path_factory.mktemp("settled")
     logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
-    config = Namespace(seed_everything=3, model=Namespace(credit=Namespace(class_path="a.GRPO")))
+    config = Namespace(seed_everything=3, model=Namespace(credit=Namespace(class_path="a.GRPO"), dtype="float32"))
     settings = RunSettings(LightningArgumentParser(), config, save_to_log_dir=False)
     with pytest.MonkeyPatch.context() as patch:
         found = {0: 0.5, 1: 0.75, 2: 0.25}
@@ -109,7 +109,8 @@ def test_hparams_hold_the_settings_and_the_last_and_best_success(settled: EventA
     session = settled.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     settings = HParamsPluginData.FromString(session).session_start_info.hparams
     assert settings["seed"].number_value == 3
-    assert settings["model/credit"].string_value == "GRPO"
+    assert settings["algorithm/credit"].string_value == "GRPO"
+    assert sorted(settings) == ["algorithm/credit", "model/dtype", "seed"]
 
 
 @pytest.mark.parametrize("wrong", [{"every_n_epochs": -1}, {"prompts": 0}, {"budget": 0.0}])

@@ -74,7 +74,7 @@ def test_a_run_leaves_transcripts_rollouts_settings_and_checkpoints(run: tuple[P
     folder = run[0] / "runs" / "agentrl" / "version_0"
     assert list((folder / "transcripts").glob("train-*.md"))
     assert (folder / "config.yaml").is_file()
-    assert "model/credit: GRPO" in (folder / "hparams.yaml").read_text()
+    assert "algorithm/credit: GRPO" in (folder / "hparams.yaml").read_text()
     assert (folder / "checkpoints" / "last.ckpt").is_file()
     batch = bundle.load(folder / "rollouts" / "epoch-0001").batch
     assert len(batch) == 16
