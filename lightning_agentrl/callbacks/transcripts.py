@@ -93,16 +93,14 @@ def markdown(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase, credit:
         f"**{_code(question)}**",
         f"expected: {_code(' or '.join(trajectory.task.answers))} · outcome **{trajectory.outcome:.2f}** · "
         f"{trajectory.stop} after {len(trajectory.turns)} turns" + (f" · {squares}" if squares else ""),
-        "| # | policy | environment |\n|---|---|---|"
-        if credit is None
-        else "| # | credit | policy | environment |\n|---|---|---|---|",
+        "| # | policy | environment |\n|---|---|---|",
     ]
     rows = []
     for number, turn in enumerate(trajectory.turns):
         said = turn.action.text(tokenizer)
         seen = turn.observation.text(tokenizer) if turn.observation else ""
-        given = "" if credit is None else f" {_square(credit[number])} {_signed(credit[number])} |"
-        rows.append(f"| {number + 1} |{given} {_code(said)} | {_code(seen)} |")
+        given = "" if credit is None else f"{_square(credit[number])} {_signed(credit[number])}"
+        rows.append(f"| {number + 1} | {given}{_code(said)} | {_code(seen)} |")
     return "\n\n".join(lines) + "\n" + "\n".join(rows)
 
 
@@ -111,7 +109,7 @@ def _square(credit: float) -> str:
 
 
 def _signed(credit: float) -> str:
-    return "" if math.isnan(credit) else f"{credit:+.2f}" if credit else "0"
+    return "" if math.isnan(credit) else f"**{credit:+.2f}** " if credit else "**0** "
 
 
 def _code(text: str) -> str:

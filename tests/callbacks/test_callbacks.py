@@ -67,19 +67,19 @@ def test_a_transcript_shows_each_turns_credit(tmp_path: Path) -> None:
     text = markdown(rollout, tokenizer, [0.5, 0.0, -1.25, float("nan"), float("nan")])  # another rollout has five turns
     assert " · 🟦⬜🟥▫️\n" in text
     cells = [line.split("|")[2].strip() for line in text.splitlines()[-4:]]
-    assert cells == ["🟦 +0.50", "⬜ 0", "🟥 -1.25", "▫️"]
+    assert cells == ["🟦 **+0.50** a", "⬜ **0** b", "🟥 **-1.25** c", "▫️ d"]
 
 
-def test_a_transcript_without_credit_has_no_column_for_it(tmp_path: Path) -> None:
+def test_a_transcript_without_credit_has_no_squares(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(tiny_policy(tmp_path))
     turn, prompt = Turn(Segment((1, 2), sampled=True, logprobs=(-1.0, -1.0))), Segment((1,), sampled=False)
     rollout = Trajectory(0, 0, 0, Task("1", (), ()), prompt, (turn,), Reward(1.0, 1.0))
     collection = Collection("validation", 0, 0, [rollout], collate([rollout]))
-    assert "credit" not in transcript(collection, tokenizer, 1)
+    assert "⬜" not in transcript(collection, tokenizer, 1)
     batch, _ = apply_credit(GRPO(), collection.batch)
     text = transcript(replace(collection, batch=batch), tokenizer, 1)
     assert text.startswith("🟦 reinforced")
-    assert "| 1 | ⬜ 0 |" in text  # alone in its group
+    assert "| 1 | ⬜ **0** " in text  # alone in its group
 
 
 def test_telling_rollouts_are_the_best_and_the_worst_of_the_most_mixed_prompt() -> None:
