@@ -63,7 +63,8 @@ def summary(opinions: Sequence[Opinion]) -> Table:
         means = [
             value for name, value in opinion.numbers.items() if name.startswith("turn_") and name.endswith("_mean")
         ]
-        table.add_row(Text(opinion.label), *numbers, _number(opinion.drift), " ".join(map(_number, means)))
+        by_turn = " ".join(f"{round(value, 2) + 0.0:.2f}" for value in means)  # + 0 makes −0 plain
+        table.add_row(Text(opinion.label), *numbers, _number(opinion.drift), by_turn)
     return table
 
 
@@ -126,4 +127,4 @@ def _printable(text: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}" if value < 0 else f"{value:.3f}"
+    return "–" if value is None else f"{round(value, 3) + 0.0:.3f}"
