@@ -31,7 +31,7 @@ from lightning_agentrl.rollout.statistics import TOTALS, over_ranks, validation_
 from lightning_agentrl.scoring import score
 from lightning_agentrl.scoring.ranks import share_out, whole
 from lightning_agentrl.scoring.signals import fill
-from lightning_agentrl.strategies import FSDP2Strategy
+from lightning_agentrl.strategies import FSDP2Strategy, keeps_buckets
 from lightning_agentrl.types import Holding, RolloutBatch, Signal
 
 if TYPE_CHECKING:
@@ -156,9 +156,11 @@ class AgentRLModule(LightningModule):
         reference = bool(training and self.objective.kl_coefficient)
         strategy, parts = self.trainer.strategy, 1
         if isinstance(strategy, FSDP2Strategy):
-            strategy.check_saving(adapters=self.spec.lora is not None)
+            if self.spec.lora is not None:
+                strategy.check_adapters(quantized=self.spec.lora.quantize is not None)
             parts = self.trainer.world_size
-        return holdings(self.spec, optimizer, device, mixed, reference, self.max_tokens, parts)
+        buckets = keeps_buckets(strategy)
+        return holdings(self.spec, optimizer, device, mixed, reference, self.max_tokens, parts, buckets)
 
     def score(self, batch: RolloutBatch, signals: Signal, temperature: float | None = None) -> RolloutBatch:
         """Fill in what ``signals`` asks for beyond what came with the rollouts."""

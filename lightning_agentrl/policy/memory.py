@@ -29,6 +29,7 @@ def holdings(
     reference: bool,
     max_tokens: int,
     parts: int = 1,
+    buckets: bool = False,
 ) -> list[Holding]:
     """What the trainer's side of a rank holds.
 
@@ -40,6 +41,7 @@ def holdings(
         reference: whether there is a KL to the policy at the start.
         max_tokens: of one forward.
         parts: of how many each rank holds one, of all that lasts from step to step.
+        buckets: whether DDP holds the gradients a second time.
 
     Raises:
         ValueError: when a target of LoRA matches no layer, or 4-bit weights are asked for without CUDA.
@@ -61,11 +63,15 @@ def holdings(
     if optimizer is not None:
         kept = trained * state_bytes(optimizer, torch.float32 if lora else dtype, device)
         found += [Holding("gradients", trained * width), Holding("optimizer's state", int(kept))]
+        if buckets:
+            found.append(Holding("gradients in DDP's buckets", trained * width))
     if reference and lora is None:
         found.append(Holding("reference policy", base))
     if parts > 1:
         found = [Holding(f"{h.what}, 1 of {parts} parts", -(-h.size // parts)) for h in found]
         gathered = gathered_at_once(spec) * dtype.itemsize
+        if optimizer is not None and lora is None:  # their gradients are whole until they are scattered
+            gathered *= 2
         found.append(Holding("layers gathered from the ranks", gathered, certain=False))
     if mixed and dtype == torch.float32 and optimizer is not None and not spec.gradient_checkpointing:
         found.append(Holding("16-bit copies for autocast", spec.parameters * 2, certain=False))

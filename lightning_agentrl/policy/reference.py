@@ -37,6 +37,7 @@ class Reference:
                 yield policy
             return
         if self.copy is None:
-            frozen = spec.load_base().requires_grad_(False).to(policy.device)  # type: ignore[arg-type]
-            self.copy = share_out(frozen, mesh)
+            frozen = spec.load_base().requires_grad_(False)
+            # Parts go to the device layer by layer: all of it might not fit there.
+            self.copy = share_out(frozen, mesh) if mesh else frozen.to(policy.device)  # type: ignore[arg-type]
         yield self.copy

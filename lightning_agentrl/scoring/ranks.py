@@ -64,6 +64,12 @@ def agreed(policy: nn.Module, forwards: int) -> int:
     return int(most)
 
 
+def release(policy: nn.Module) -> None:
+    """Free what forwards without a backward leave gathered, which is all that is in no layer: embeddings and head."""
+    if isinstance(policy, FSDPModule):
+        policy.reshard()
+
+
 def whole(tensor: Tensor) -> Tensor:
     """The tensor, gathered from the ranks where each holds a part of it; every rank has to ask."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

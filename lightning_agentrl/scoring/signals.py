@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lightning_agentrl.scoring.ranks import release
 from lightning_agentrl.scoring.scores import answer_logprobs, score
 from lightning_agentrl.types import RolloutBatch, Signal
 
@@ -60,4 +61,6 @@ def fill(
     if Signal.REF_LOGPROBS in signals:
         with reference() as frozen:
             found["ref_logprobs"] = score(frozen, batch, **settings).logprobs
+            release(frozen)
+    release(policy)
     return replace(batch, **found)

@@ -102,6 +102,13 @@ def test_a_target_that_matches_nothing_is_named_before_the_policy_loads(policy: 
     assert model.policy is None
 
 
+def test_fsdp2_refuses_adapters_on_packed_weights(policy: str, tmp_path: Path) -> None:
+    model = module(policy, lora=Lora(quantize="nf4"))
+    model.trainer = trainer(tmp_path, strategy=FSDP2Strategy(), devices=2)
+    with pytest.raises(ValueError, match=r"model\.lora\.quantize keeps weights packed.*-c strategy/ddp"):
+        model.holdings(torch.device("cpu"), training=True)
+
+
 def test_adapters_in_parts_are_refused_and_in_one_file_they_are_not(policy: str, tmp_path: Path) -> None:
     model = module(policy, lora=Lora())
     for parts in (False, True):

@@ -44,6 +44,16 @@ def test_two_ranks_make_the_steps_of_one(trained: Path, case: str, strategy: str
         assert_close(alone[number], together[number])
 
 
+def test_between_steps_a_rank_holds_parts_alone(trained: Path) -> None:
+    for case in ("trees", "padded_rows", "reference", "tied"):
+        assert torch.load(trained / f"{case}-fsdp2.pt")["whole"] == []
+
+
+def test_a_checkpoint_of_other_adapters_is_refused_on_all_ranks(trained: Path) -> None:
+    for rank in (0, 1):
+        assert "does not fit this policy" in (trained / f"refusal-{rank}.txt").read_text()
+
+
 def assert_close(one: Any, two: Any) -> None:
     torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
 
@@ -76,9 +86,17 @@ def fit(folder: Path, policy: str, strategy: str, epochs: int, *more: str) -> Pa
     return max((folder / "runs" / "agentrl").iterdir())
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-def test_the_command_line_trains_on_two_ranks(policy: str, tmp_path: Path, strategy: str) -> None:
-    run = fit(tmp_path, policy, strategy, 2, "-c", "engine/transformers")
+HALF = [
+    *("--model.dtype", "bfloat16", "--model.lora.r", "4", "--model.kl_coefficient", "0.1"),
+    *("--model.gradient_checkpointing", "true", "--model.float32_head", "true", "--trainer.precision", "bf16-mixed"),
+    *("--model.optimizer.init_args.fused", "true"),
+]
+"""Adapters in float32 on weights in bfloat16, as recipes for GPUs have them."""
+
+
+@pytest.mark.parametrize(("strategy", "more"), [("ddp", []), ("fsdp2", HALF)], ids=["ddp", "fsdp2"])
+def test_the_command_line_trains_on_two_ranks(policy: str, tmp_path: Path, strategy: str, more: list[str]) -> None:
+    run = fit(tmp_path, policy, strategy, 2, "-c", "engine/transformers", *more)
     assert [path.name for path in (tmp_path / "runs" / "agentrl").iterdir()] == ["version_0"]
     assert {path.name for path in (run / "rollouts").iterdir()} == {"epoch-0000", "epoch-0001"}
     (state,) = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"]

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from helpers import module, trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -20,7 +22,7 @@ from lightning_agentrl.module import AgentRLModule
 from lightning_agentrl.policy import Lora
 from lightning_agentrl.scoring.ranks import whole
 from lightning_agentrl.strategies import FSDP2Strategy
-from lightning_agentrl.testing import rollouts
+from lightning_agentrl.testing import rollouts, tiny_policy
 from lightning_agentrl.types import RolloutBatch, Signal
 
 STEPS = 3
@@ -36,6 +38,8 @@ class Case:
     """Micro-batches of a rank; one rank alone takes as many for each rank."""
     options: dict[str, Any] = field(default_factory=dict)
     """Of the module."""
+    resumes: bool = False
+    """Whether the steps follow those of one rank, whose checkpoint is taken up."""
     idle: bool = False
     """Whether the rows of the first rank earn nothing, and so have nothing to compute."""
 
@@ -49,6 +53,9 @@ CASES = {
     "idle_rank": Case(idle=True, options={"max_tokens": 40}),
     "reference": Case(options={"kl_coefficient": 0.5, "max_tokens": 40}),
     "lora": Case(options={"lora": Lora(r=4, alpha=8), "kl_coefficient": 0.5, "max_tokens": 40}),
+    "tied": Case("tied", options={"max_tokens": 40}),
+    "resumed": Case("tied", resumes=True),
+    "resumed_lora": Case(options={"lora": Lora(r=4, alpha=8)}, resumes=True),
     "checkpointing": Case(options={"gradient_checkpointing": True, "max_tokens": 40}),
 }
 
@@ -101,13 +108,15 @@ class Keep(Callback):
         self.found["weights"] = {name: tensor.clone() for name, tensor in pl_module.weights()}
         self.found["loss"] = trainer.callback_metrics["policy/loss"]
         self.found["norm"] = trainer.callback_metrics["policy/grad_norm"]
+        held = [pl_module.network, *([pl_module._reference.copy] if pl_module._reference.copy else [])]
+        self.found["whole"] = [n for net in held for n, p in net.named_parameters() if not isinstance(p, DTensor)]
 
 
 def strategies() -> dict[str, Any]:
     """By the names that the test knows them by."""
     if RANKS == 1:
         return {"one": "auto"}
-    return {"ddp": "ddp", "fsdp2": FSDP2Strategy()}
+    return {"ddp": DDPStrategy(gradient_as_bucket_view=True), "fsdp2": FSDP2Strategy()}
 
 
 def gpt2(out: Path) -> str:
@@ -118,31 +127,47 @@ def gpt2(out: Path) -> str:
     return str(folder)
 
 
+def train(policy: str, case: Case, out: Path, strategy: Any, epochs: int = 1, ckpt: Path | None = None) -> Any:
+    """Train on this rank's share; the trainer, and what was kept."""
+    keep = Keep()
+    learner = module(
+        policy,
+        credit=ARPO(),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9 if case.resumes else 0.0),
+        **case.options,
+    )
+    rows = Rows(learner, case)
+    runner = trainer(
+        out,
+        keep,
+        max_epochs=epochs,
+        accumulate_grad_batches=case.accumulate * len(rows.batches),
+        use_distributed_sampler=False,
+        strategy=strategy,
+        devices=RANKS,
+    )
+    runner.fit(learner, DataLoader(rows, batch_size=None), ckpt_path=ckpt)
+    return runner, keep.found
+
+
 def main(policy: str, out: Path) -> None:
-    """Train each case on this rank's share."""
-    policies = {"qwen3": policy, "gpt2": gpt2(out)}
+    """Train each case."""
+    tied = tiny_policy(out / f"tied-{RANKS}-{RANK}", tied=True)
+    policies = {"qwen3": policy, "gpt2": gpt2(out), "tied": tied}
     for name, case in CASES.items():
+        before = out / f"{name}.ckpt" if case.resumes else None
+        if before and RANKS == 1:
+            train(policies[case.policy], case, out, "auto")[0].save_checkpoint(before)
         for kind, strategy in strategies().items():
-            keep = Keep()
-            learner = module(
-                policies[case.policy],
-                credit=ARPO(),
-                optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
-                **case.options,
-            )
-            rows = Rows(learner, case)
-            runner = trainer(
-                out,
-                keep,
-                max_epochs=1,
-                accumulate_grad_batches=case.accumulate * len(rows.batches),
-                use_distributed_sampler=False,
-                strategy=strategy,
-                devices=RANKS,
-            )
-            runner.fit(learner, DataLoader(rows, batch_size=None))
+            _, found = train(policies[case.policy], case, out, strategy, 2 if before else 1, before)
             if RANK == 0:
-                torch.save(keep.found, out / f"{name}-{kind}.pt")
+                torch.save(found, out / f"{name}-{kind}.pt")
+    if RANKS > 1:  # last, since what was begun is not ended
+        other = Case(options={"lora": Lora(r=4, alpha=8, targets=("q_proj",))}, resumes=True)
+        try:
+            train(policy, other, out, FSDP2Strategy(), 2, out / "resumed_lora.ckpt")
+        except ValueError as error:
+            (out / f"refusal-{RANK}.txt").write_text(str(error))
 
 
 if __name__ == "__main__":

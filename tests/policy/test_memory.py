@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 
 from lightning_agentrl.policy import Lora, PolicySpec
 from lightning_agentrl.policy.lora import is_adapter
 from lightning_agentrl.policy.memory import activations, holdings, state_bytes
+from lightning_agentrl.strategies import keeps_buckets
 from lightning_agentrl.testing import tiny_policy
 
 CPU = torch.device("cpu")
@@ -54,13 +56,19 @@ def test_a_reference_is_held_by_a_full_run_alone(policy: str) -> None:
 
 
 def test_ranks_hold_a_part_each_and_gather_layers(policy: str) -> None:
-    """Of two layers both are gathered, and what lies outside of layers: everything."""
+    """Of two layers both are gathered, and what lies outside of layers: everything, and gradients of all that."""
     spec = PolicySpec(policy)
     whole, part = sizes(spec), sizes(spec, parts=3)
-    assert part.pop("layers gathered from the ranks") == whole["weights"]
+    assert part.pop("layers gathered from the ranks") == 2 * whole["weights"]
     assert {name: -(-size // 3) for name, size in whole.items() if name != "activations of 100 tokens"} == {
         name: size for name, size in part.items() if name != "activations of 100 tokens"
     }
+
+
+def test_plain_ddp_holds_gradients_twice(policy: str) -> None:
+    for strategy, expected in ((DDPStrategy(), True), (DDPStrategy(gradient_as_bucket_view=True), False)):
+        found = sizes(PolicySpec(policy), buckets=keeps_buckets(strategy))
+        assert found.pop("gradients in DDP's buckets", None) == (found["gradients"] if expected else None)
 
 
 def test_validation_holds_neither_gradients_nor_optimizer(policy: str) -> None:
