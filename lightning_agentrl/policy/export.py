@@ -55,6 +55,7 @@ def export(ckpt: Path, out: Path, adapter: bool = False, dtype: Dtype | None = N
     else:
         network = _network(spec, state, dtype)
         network.save_pretrained(out)
+        _copy_generation_config(spec.source, out)
         what = f"{network.num_parameters() / 1e6:.1f} million parameters in {dtype or spec.dtype}"
     spec.tokenizer.save_pretrained(out)
     return f"Wrote {what} to {out}."
@@ -86,8 +87,8 @@ def read_checkpoint(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     return described, {PREFIX.sub("", name): tensor for name, tensor in named.items() if PREFIX.match(name)}
 
 
-PREFIX = re.compile(r"^(state_dict|model)\.policy\.")
-"""In shards; FSDP writes the latter."""
+PREFIX = re.compile(r"^state_dict\.policy\.")
+"""Of the policy's tensors in shards."""
 
 
 def _shards(folder: Path) -> dict[str, Tensor]:
@@ -115,7 +116,7 @@ def _spec(described: Mapping[str, Any], policy: str | None) -> PolicySpec:
 
 def _network(spec: PolicySpec, state: Mapping[str, Tensor], dtype: Dtype | None) -> PreTrainedModel:
     """The policy as a plain network, with its settings as they were before dropout was switched off."""
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import AutoConfig
 
     if spec.lora is not None:
         adapted = spec.load()
@@ -128,6 +129,13 @@ def _network(spec: PolicySpec, state: Mapping[str, Tensor], dtype: Dtype | None)
     check_same_weights(cast, network.state_dict())
     network.load_state_dict(cast, assign=True)
     network.tie_weights()
-    with contextlib.suppress(OSError):  # a policy without one keeps what follows from its config
-        network.generation_config = GenerationConfig.from_pretrained(spec.source)
     return network
+
+
+def _copy_generation_config(source: str, out: Path) -> None:
+    """As it is: Transformers reads some that it refuses to save, such as temperatures of greedy generation."""
+    from transformers import GenerationConfig
+    from transformers.utils import GENERATION_CONFIG_NAME
+
+    with contextlib.suppress(OSError):  # a policy without one keeps what follows from its config
+        GenerationConfig.from_pretrained(source).to_json_file(out / GENERATION_CONFIG_NAME)

@@ -25,7 +25,8 @@ IDS = torch.arange(24).reshape(2, 12)
 @pytest.fixture(scope="module", params=[False, True], ids=["two heads", "tied"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     made = tiny_policy(tmp_path_factory.mktemp("policy"), tied=request.param)
-    GenerationConfig(max_new_tokens=17).save_pretrained(made)
+    greedy = GenerationConfig(max_new_tokens=17, do_sample=False, temperature=0.6)  # which save_pretrained refuses
+    greedy.to_json_file(Path(made) / "generation_config.json")
     config = json.loads((Path(made) / "config.json").read_text())
     (Path(made) / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.25}))
     return made
@@ -72,7 +73,8 @@ def test_tokenizer_chat_template_generation_and_settings_come_along(folder: str,
     tokenizers = [AutoTokenizer.from_pretrained(source) for source in (folder, tmp_path / "out")]
     said = [{"role": "user", "content": "go on"}]
     assert tokenizers[0].apply_chat_template(said) == tokenizers[1].apply_chat_template(said)
-    assert GenerationConfig.from_pretrained(tmp_path / "out").max_new_tokens == 17
+    generation = GenerationConfig.from_pretrained(tmp_path / "out")
+    assert (generation.max_new_tokens, generation.do_sample, generation.temperature) == (17, False, 0.6)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["attention_dropout"] == 0.25
     assert config["architectures"] == ["Qwen3ForCausalLM"]
