@@ -46,7 +46,8 @@ def check_strategy(trainer: Trainer) -> None:
             "while here each rolls out prompts of its own. Use -c strategy/fsdp2, which shards over all ranks."
         )
     in_process = isinstance(strategy, DDPStrategy) and strategy._start_method != "popen"
-    if in_process or not isinstance(strategy, (SingleDeviceStrategy, DDPStrategy, FSDP2Strategy)):
+    # Exactly these: DeepSpeed's strategy, for one, is a DDPStrategy by inheritance, and leaves weights empty.
+    if in_process or type(strategy) not in (SingleDeviceStrategy, DDPStrategy, FSDP2Strategy):
         raise ValueError(
             f"trainer.strategy: {type(strategy).__name__}{' in forked processes' if in_process else ''} has not been "
             f"seen to train like a single rank does. Use auto, -c strategy/ddp or -c strategy/fsdp2."

@@ -37,6 +37,7 @@ def test_what_trains_like_one_rank_is_accepted(strategy: Strategy) -> None:
         (ModelParallelStrategy(), "tensor parallel.*-c strategy/fsdp2"),
         (DDPStrategy(start_method="spawn"), "DDPStrategy in forked processes"),
         (DDPStrategy(start_method="fork"), "DDPStrategy in forked processes"),
+        (type("DeepSpeedStrategy", (DDPStrategy,), {})(), "DeepSpeedStrategy has not been seen"),
     ],
 )
 def test_what_would_be_wrong_is_refused(strategy: Strategy, complaint: str) -> None:
