@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_agentrl.engines.base import Completion, RolloutEngine, SamplingParams
 from lightning_agentrl.rollout.collate import collate
+from lightning_agentrl.rollout.statistics import over_ranks
 from lightning_agentrl.types import Learner, RolloutBatch, Segment, Signal, Task, Trajectory, Turn
 
 PROBE_TOKENS = 4
@@ -67,10 +68,12 @@ class ParityCheck:
         return worst
 
     def _gaps(self, batch: RolloutBatch, temperature: float) -> Tensor:
-        """Largest |Δ| per prompt, [N]."""
+        """Largest |Δ| per prompt on any rank, [N]: all ranks stop, or none, for they look further together."""
         scored = self.learner.score(batch, Signal.OLD_LOGPROBS, temperature).old_logprobs
         assert scored is not None
-        return ((scored - batch.sampling_logprobs).abs() * batch.action_mask).amax(1)
+        gaps = ((scored - batch.sampling_logprobs).abs() * batch.action_mask).amax(1).nan_to_num(nan=torch.inf)
+        worst = over_ranks({f"{prompt}_max": float(gap) for prompt, gap in enumerate(gaps)})
+        return torch.tensor([worst[f"{prompt}_max"] for prompt in range(len(gaps))])
 
     def _diagnosis(self, gaps: Tensor, batch: RolloutBatch) -> str:
         if gaps[0] > self.tolerance and bool((gaps[1:] <= self.tolerance).all()):

@@ -54,6 +54,12 @@ def test_a_checkpoint_of_other_adapters_is_refused_on_all_ranks(trained: Path) -
         assert "does not fit this policy" in (trained / f"refusal-{rank}.txt").read_text()
 
 
+def test_an_engine_that_is_wrong_on_one_rank_stops_all_of_them(trained: Path) -> None:
+    first, second = ((trained / f"parity-{rank}.txt").read_text() for rank in (0, 1))
+    assert "differ from the trainer's by up to 1.00e+00" in first
+    assert first == second
+
+
 def assert_close(one: Any, two: Any) -> None:
     torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
 

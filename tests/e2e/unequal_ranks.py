@@ -18,11 +18,13 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from lightning_agentrl.credit.arpo import ARPO
+from lightning_agentrl.engines.base import Completion
 from lightning_agentrl.module import AgentRLModule
 from lightning_agentrl.policy import Lora
+from lightning_agentrl.rollout.parity import ParityCheck, ParityError
 from lightning_agentrl.scoring.ranks import whole
 from lightning_agentrl.strategies import FSDP2Strategy
-from lightning_agentrl.testing import rollouts, tiny_policy
+from lightning_agentrl.testing import ScriptedEngine, rollouts, tiny_policy
 from lightning_agentrl.types import RolloutBatch, Signal
 
 STEPS = 3
@@ -150,6 +152,25 @@ def train(policy: str, case: Case, out: Path, strategy: Any, epochs: int = 1, ck
     return runner, keep.found
 
 
+class Certain:
+    """A learner to which every token has log-prob −1."""
+
+    temperature, policy_dtype, policy_config = 0.5, torch.float32, None
+
+    def score(self, batch: RolloutBatch, signals: Signal, temperature: float | None = None) -> RolloutBatch:
+        return replace(batch, old_logprobs=-batch.action_mask.float())
+
+
+def parity() -> str:
+    """What is said where the engine of the second rank is a nat off for the second prompt, and that of no other."""
+    check = ParityCheck(ScriptedEngine(lambda ids, params: []), Certain(), [[1], [2], [3]], tolerance=1e-4)  # type: ignore[arg-type]
+    try:
+        check.compare([Completion((5,), (-1.0 - RANK * (prompt == 1),), "length") for prompt in range(3)])
+    except ParityError as error:
+        return str(error)
+    return ""
+
+
 def main(policy: str, out: Path) -> None:
     """Train each case."""
     tied = tiny_policy(out / f"tied-{RANKS}-{RANK}", tied=True)
@@ -162,7 +183,9 @@ def main(policy: str, out: Path) -> None:
             _, found = train(policies[case.policy], case, out, strategy, 2 if before else 1, before)
             if RANK == 0:
                 torch.save(found, out / f"{name}-{kind}.pt")
-    if RANKS > 1:  # last, since what was begun is not ended
+    if RANKS > 1:
+        (out / f"parity-{RANK}.txt").write_text(parity())
+        # Last, since what was begun is not ended.
         other = Case(options={"lora": Lora(r=4, alpha=8, targets=("q_proj",))}, resumes=True)
         try:
             train(policy, other, out, FSDP2Strategy(), 2, out / "resumed_lora.ckpt")
