@@ -1,11 +1,12 @@
 """Does the time that tools take hide behind generation? The same rollouts with instant and with slow searches, in turn.
 
-    .venv/bin/python benchmarks/tool_latency.py --latency 0.05 --repeats 9
+    .venv/bin/python benchmarks/tool_latency.py --latency 0.05 --repeats 9 [--policy FOLDER]
 
-Real vLLM, the warm-started tiny policy on the made-up world, all trajectories at once. Each round syncs weights before
-either candidate, so that neither finds the other's prompts in the prefix cache, and gives both the same seeds. Compared
-are medians of the seconds of a whole collection. Printed beside them is what waiting in lock step would cost: the
-latency times the turns of the longest trajectory that search.
+Real vLLM, on the made-up world the warm-started tiny policy, which seldom searches twice, or a trained one that
+`agentrl export` wrote; all trajectories at once. Each round syncs weights before either candidate, so that neither
+finds the other's prompts in the prefix cache, and gives both the same seeds. Compared are medians of the seconds of a
+whole collection. Printed beside them is what waiting in lock step would cost: the latency times the turns of the
+longest trajectory that search.
 """
 
 from __future__ import annotations
@@ -60,13 +61,15 @@ def main() -> None:
     """Alternate, then print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latency", type=float, default=0.05, help="seconds per search")
+    parser.add_argument("--policy", type=Path, help="Hugging Face folder instead of the warm-started policy")
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--group-size", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--out", type=Path, help="JSON file for the raw seconds")
     options = parser.parse_args()
     cli = AgentRLCLI(["-c", "base", "-c", "quickstart", "-c", "environment/made_up_world"], run=False)
-    folder = cli.warm_start()
+    cli.datamodule.environment.prepare()
+    folder = options.policy or cli.warm_start()
     policy, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     world = cli.datamodule.environment
     assert isinstance(world, SearchQA)
