@@ -43,6 +43,7 @@ from lightning_agentrl.module import AgentRLModule
 from lightning_agentrl.policy.export import export
 from lightning_agentrl.quiet import quiet
 from lightning_agentrl.recipes import notice
+from lightning_agentrl.rollout.checks import check_checkpoint
 from lightning_agentrl.rollout.parity import ParityError
 from lightning_agentrl.warmstart import WarmStart, warm_start
 
@@ -159,6 +160,7 @@ class AgentRLCLI(LightningCLI):
         return dict(parser.parse_args(files).as_dict())
 
     def _settle_policy(self, stage: str) -> None:
+        check_checkpoint(self.trainer, self.config[stage].ckpt_path)
         self.datamodule.environment.prepare()
         self.model.trainer = self.trainer  # it knows the precision
         self.datamodule.check(self.trainer, self.model, stage)  # a cold start takes minutes, so this comes before it

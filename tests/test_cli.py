@@ -149,3 +149,11 @@ def test_the_module_runs_as_a_program() -> None:
         [sys.executable, "-m", "lightning_agentrl", "--help"], capture_output=True, text=True, check=True
     )
     assert "quickstart" in done.stdout
+
+
+def test_a_checkpoint_in_parts_is_refused_where_nothing_reads_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["validate", *BASE, "--trainer.accelerator", "cpu", "--ckpt_path", str(tmp_path)]) == 1
+    assert "a folder with a part per rank, which -c strategy/fsdp2 alone reads" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

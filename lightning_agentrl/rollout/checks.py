@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
@@ -51,6 +52,15 @@ def check_strategy(trainer: Trainer) -> None:
         raise ValueError(
             f"trainer.strategy: {type(strategy).__name__}{' in forked processes' if in_process else ''} has not been "
             f"seen to train like a single rank does. Use auto, -c strategy/ddp or -c strategy/fsdp2."
+        )
+
+
+def check_checkpoint(trainer: Trainer, path: str | None) -> None:
+    """A checkpoint in parts is read by the strategy that wrote it."""
+    if path is not None and Path(path).is_dir() and not isinstance(trainer.strategy, FSDP2Strategy):
+        raise ValueError(
+            f"--ckpt_path {path} is a folder with a part per rank, which -c strategy/fsdp2 alone reads. Or let agentrl "
+            f"export make a Hugging Face folder of it, and name that in --model.policy."
         )
 
 
