@@ -126,8 +126,10 @@ class Preparation:
 
     def _prepared(self, trajectories: Sequence[Trajectory], more: Signal) -> Prepared:
         signals = self.learner.requires | self.wanted | more
-        if not self.learner.requires & Signal.ANSWER_LOGPROBS and not any(t.task.answers for t in trajectories):
-            signals &= ~Signal.ANSWER_LOGPROBS  # wanted, but these tasks have no ground truth
+        # Wanted, but these tasks have no ground truth. Those of another rank may, which then waits for this one.
+        nothing = not self.learner.requires & Signal.ANSWER_LOGPROBS and not any(t.task.answers for t in trajectories)
+        if nothing and not self.several_ranks:
+            signals &= ~Signal.ANSWER_LOGPROBS
         if self.several_steps:
             signals |= Signal.OLD_LOGPROBS
         batch = self._rows(trajectories)
@@ -141,7 +143,10 @@ class Preparation:
                 aliases=self.aliases,
                 pad_id=self._pad_id,
             )
-        return Prepared(list(trajectories), self.learner.score(batch, signals))
+        batch = self.learner.score(batch, signals)
+        if nothing:
+            batch = replace(batch, answer_logprobs=None, probe_ids=None, probe_scored=None)
+        return Prepared(list(trajectories), batch)
 
     def _rows(self, trajectories: Sequence[Trajectory]) -> RolloutBatch:
         return self.shaping(without_weight(collate(trajectories, self._pad_id), self.weightless))
