@@ -1,6 +1,6 @@
 # Every command a developer needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev quickstart test test-vllm test-slow lint format type floors docs notebooks notebooks-full hooks clean
+.PHONY: help setup setup-dev quickstart test test-vllm test-slow test-commands lint format type floors docs notebooks notebooks-full hooks clean
 BIN := .venv/bin
 ifdef PYTHON
 export PYTHON
@@ -41,6 +41,9 @@ type: setup-dev ## mypy --strict on the package
 
 floors: setup-dev ## who may import whom
 	@$(BIN)/lint-imports --no-logo
+
+test-commands: setup-dev ## run the commands of README and tutorials, small
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/e2e/test_commands.py
 
 docs: setup-dev ## the documentation site, into build/docs; a dead link is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file scripts/docs/mkdocs.yml
