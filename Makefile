@@ -18,8 +18,8 @@ setup-dev: ## the same, with tests, linters and hooks
 quickstart: setup ## train a tiny tool-using agent with real vLLM rollouts and print before and after
 	@$(BIN)/agentrl quickstart
 
-test: setup-dev ## the quick tests
-	@$(BIN)/pytest
+test: setup-dev ## the quick tests, on up to four cores
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-vllm: setup-dev ## the tests that start vLLM
 	@$(BIN)/pytest -m "vllm and not slow and not gpu"

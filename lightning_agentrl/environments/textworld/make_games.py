@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -52,6 +52,8 @@ def make_games(games: GameSet, folder: Path, workers: Workers) -> None:
                     if part != "demonstrations":
                         del row["walkthrough"]
                     file.write(json.dumps({"id": f"{games.kind}-{part}-{place}", **row}) + "\n")
+        for source in sources.values():
+            source.close()
     finally:
         makers.close()
         players.close()
@@ -64,7 +66,7 @@ def make_games(games: GameSet, folder: Path, workers: Workers) -> None:
 
 def _distinct(
     games: GameSet, level: int, folder: Path, seats: Sequence[Seat], players: WorkerPool, read: set[str]
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any]]:
     """Games of a level that can be won and read like none in ``read``, which grows; without end."""
     found = duds = 0
     for file, walkthrough in _made(games, level, folder, seats):
@@ -87,14 +89,17 @@ def _made(games: GameSet, level: int, folder: Path, seats: Sequence[Seat]) -> It
     """Games of a level with the commands that win them, in the order of their seeds, a few made ahead."""
     options = {"theme": games.theme, "rooms": games.rooms, "objects": games.objects}
     ahead: deque[tuple[Path, Future[Any]]] = deque()
-    for number in count():
-        file = folder / f"{level}-{number}.z8"
-        seed = Random(f"{games.seed} {level} {number}").randrange(2**31)
-        made = seats[number % len(seats)].submit("make", str(file), games.kind, level, seed, options)
-        ahead.append((file, made))
-        if len(ahead) > len(seats):
-            file, made = ahead.popleft()
-            yield file, made.result()
+    try:
+        for number in count():
+            file = folder / f"{level}-{number}.z8"
+            seed = Random(f"{games.seed} {level} {number}").randrange(2**31)
+            made = seats[number % len(seats)].submit("make", str(file), games.kind, level, seed, options)
+            ahead.append((file, made))
+            if len(ahead) > len(seats):
+                file, made = ahead.popleft()
+                yield file, made.result()
+    finally:  # a compiler that outlives its maker would go on writing
+        wait([made for _, made in ahead], timeout=TO_MAKE)
 
 
 def _played(file: Path, walkthrough: Sequence[str], players: WorkerPool) -> dict[str, Any] | None:
