@@ -18,9 +18,9 @@ from lightning_agentrl.types import CallError, ParsedCall
 sys.path.insert(0, str(Path(__file__).parent.parent / "formats"))
 from dialects import PYTHONIC, QWEN3, QWEN25, QWEN_CODER, llama, mistral, speaking
 
-needs_mistral = pytest.mark.skipif(
+needs_more = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("ijson", "mistral_common")),
-    reason="vLLM's parser of Mistral's calls needs ijson and mistral_common",
+    reason="vLLM's parsers of Mistral's and of XML calls need ijson and mistral_common",
 )
 DIALECTS = pytest.mark.parametrize(
     ("name", "attempt", "tokenizer"),
@@ -29,7 +29,7 @@ DIALECTS = pytest.mark.parametrize(
         ("hermes", "", speaking(QWEN3)),
         ("llama3_json", "", llama()),
         ("pythonic", r"\A\[\w+\(", llama(PYTHONIC)),
-        pytest.param("mistral", "", mistral(), marks=needs_mistral),
+        pytest.param("mistral", "", mistral(), marks=needs_more),
     ],
 )
 ARGUMENTS = {"query": "mentor of “Anra”", "limit": 3}
@@ -71,9 +71,8 @@ def test_arguments_that_only_python_takes_are_no_json() -> None:
 
 
 @pytest.mark.vllm
+@needs_more
 def test_a_parser_that_needs_schemas_is_found_out_before_the_run() -> None:
-    if importlib.util.find_spec("ijson") is None:
-        pytest.skip("vLLM's parser of XML calls needs ijson")
     with pytest.raises(ValueError, match=r"does not read this tokenizer's calls: .* 'limit': '3'"):
         TemplateFormat(VLLMToolParser("qwen3_coder")).check(speaking(QWEN_CODER))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from adapters import moved
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -27,17 +28,6 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> str:
     return tiny_policy(tmp_path_factory.mktemp("policy"))
 
 
-def moved(folder: str, lora: Lora, **options: Any) -> Any:
-    """A policy whose adapters are no longer zero."""
-    network = PolicySpec(folder, lora=lora, **options).load()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if is_adapter(name):
-                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    return network
-
-
 def bits(state: Iterator[tuple[str, Tensor]]) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in state}
 
@@ -51,7 +41,7 @@ def test_adapters_start_as_nothing_and_alone_are_trained(folder: str) -> None:
 
 
 def test_merged_weights_give_the_logits_of_the_adapters(folder: str) -> None:
-    network = moved(folder, Lora(r=3, targets=("q_proj", "down_proj")))
+    network = moved(PolicySpec(folder, lora=Lora(r=3, targets=("q_proj", "down_proj"))))
     plain = AutoModelForCausalLM.from_pretrained(folder)
     before = plain(IDS).logits
     plain.load_state_dict(dict(plain_weights(network)))
@@ -60,7 +50,7 @@ def test_merged_weights_give_the_logits_of_the_adapters(folder: str) -> None:
 
 
 def test_a_sync_leaves_every_bit_of_the_policy_and_names_what_an_engine_knows(folder: str) -> None:
-    network = moved(folder, Lora(), dtype="bfloat16")
+    network = moved(PolicySpec(folder, lora=Lora(), dtype="bfloat16"))
     before = bits(network.state_dict().items())
     first, second = bits(plain_weights(network)), bits(plain_weights(network))
     assert first.keys() == AutoModelForCausalLM.from_pretrained(folder).state_dict().keys()
@@ -78,7 +68,7 @@ def test_adapters_stay_in_float32_on_16_bit_weights(policy: str) -> None:
 
 
 def test_without_its_adapters_it_is_the_base_and_gets_them_back(folder: str) -> None:
-    network = moved(folder, Lora())
+    network = moved(PolicySpec(folder, lora=Lora()))
     with_them = network(IDS).logits
     with adapters_off(network):
         assert torch.equal(network(IDS).logits, PolicySpec(folder).load()(IDS).logits)

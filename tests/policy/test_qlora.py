@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from adapters import moved
 from transformers import AutoModelForCausalLM
 
 from lightning_agentrl.policy import Lora, PolicySpec
@@ -23,16 +24,6 @@ SPECS = pytest.mark.parametrize("targets", [None, ("q_proj",)], ids=["all", "one
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> str:
     return tiny_policy(tmp_path_factory.mktemp("policy"))
-
-
-def moved(spec: PolicySpec) -> torch.nn.Module:
-    network = spec.load()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if is_adapter(name):
-                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    return network
 
 
 @SPECS
