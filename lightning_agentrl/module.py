@@ -31,7 +31,7 @@ from lightning_agentrl.rollout.statistics import TOTALS, over_ranks, validation_
 from lightning_agentrl.scoring import score
 from lightning_agentrl.scoring.ranks import share_out, whole
 from lightning_agentrl.scoring.signals import fill
-from lightning_agentrl.strategies import FSDP2Strategy, keeps_buckets
+from lightning_agentrl.strategies import FSDP2Strategy, averaged_over, keeps_buckets
 from lightning_agentrl.types import Holding, RolloutBatch, Signal
 
 if TYPE_CHECKING:
@@ -154,13 +154,13 @@ class AgentRLModule(LightningModule):
         """What the trainer's side of a rank will hold on the device."""
         mixed, optimizer = str(self.trainer.precision) in MIXED, self._optimizer if training else None
         reference = bool(training and self.objective.kl_coefficient)
-        strategy, parts = self.trainer.strategy, 1
+        strategy, parts, slices = self.trainer.strategy, 1, 1
         if isinstance(strategy, FSDP2Strategy):
             if self.spec.lora is not None:
                 strategy.check_adapters(quantized=self.spec.lora.quantize is not None)
-            parts = self.trainer.world_size
+            parts, slices = self.trainer.world_size, strategy.tensor_parallel_size
         buckets = keeps_buckets(strategy)
-        return holdings(self.spec, optimizer, device, mixed, reference, self.max_tokens, parts, buckets)
+        return holdings(self.spec, optimizer, device, mixed, reference, self.max_tokens, parts, buckets, slices)
 
     def score(self, batch: RolloutBatch, signals: Signal, temperature: float | None = None) -> RolloutBatch:
         """Fill in what ``signals`` asks for beyond what came with the rollouts."""
@@ -239,12 +239,12 @@ class AgentRLModule(LightningModule):
         token_losses, metrics = self.objective(logprobs, batch)
         assert batch.loss_weights is not None
         loss = (token_losses * batch.loss_weights).sum() + logprobs.sum() * 0
-        # Lightning divides by the number of accumulated micro-batches, and DDP averages over ranks.
-        scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        # Lightning divides by the number of accumulated micro-batches, and strategies average over ranks.
+        accumulated = self.trainer.accumulate_grad_batches
         for name, value, weight, reduce in scalars(metrics, batch.trainable, load):
             self._log_epoch(name, value, batch_size=weight, reduce_fx=reduce)
-        self._log_epoch("policy/loss", loss.detach() * scale)
-        return loss * scale
+        self._log_epoch("policy/loss", loss.detach() * accumulated * self.trainer.world_size)
+        return loss * accumulated * averaged_over(self.trainer)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the gradient's norm before clipping."""

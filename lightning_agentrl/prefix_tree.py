@@ -38,17 +38,21 @@ NOTHING = TokenSequence(torch.zeros(1, dtype=torch.int64), torch.zeros(0, dtype=
 
 @dataclass(frozen=True)
 class Load:
-    """How much there was to compute, in tokens."""
+    """How much there was to compute, in tokens; a part of one where ranks compute together."""
 
-    tokens: int
+    tokens: float
     """Of all sequences."""
-    distinct: int
+    distinct: float
     """Of all trees: a prefix that sequences of a group share counts once."""
-    computed: int
+    computed: float
     """Of all forwards, with padding and with what split trees repeat."""
 
     def __add__(self, other: Load) -> Load:
         return Load(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Load)))
+
+    def __truediv__(self, ranks: int) -> Load:
+        """What each of them has of it."""
+        return Load(*(getattr(self, f.name) / ranks for f in fields(Load)))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ def quiet() -> None:
     if not ours.handlers:
         ours.addHandler(_Stdout())
         ours.setLevel(logging.INFO)
-    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
+    for name in ("torch._library.triton", "torch.distributed.tensor._redistribute"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     disable_progress_bar()
     for pattern in (
         ".*IterableDataset.*has `__len__` defined.*",

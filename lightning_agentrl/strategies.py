@@ -1,4 +1,4 @@
-"""Several ranks: FSDP2 over all of them, and which of Lightning's strategies a policy can be trained with."""
+"""Several ranks: FSDP2, with or without tensor parallelism."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_optimizer_state_dict
@@ -17,32 +18,55 @@ def keeps_buckets(strategy: Strategy) -> bool:
     return isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("gradient_as_bucket_view", False)
 
 
+def averaged_over(trainer: Trainer) -> int:
+    """Of how many gradients a step takes the average: one per rank, or per team that makes one together."""
+    strategy = trainer.strategy
+    return trainer.world_size // (strategy.tensor_parallel_size if isinstance(strategy, FSDP2Strategy) else 1)
+
+
 class FSDP2Strategy(ModelParallelStrategy):
     """Fully sharded data parallel: ranks hold a part each of weights, gradients and optimizer state.
 
-    Lightning's own strategy for FSDP2, with all ranks in its data-parallel dimension, however many there are.
+    Lightning's own strategy for FSDP2 and tensor parallelism; the data-parallel size follows from the number of ranks.
     """
 
-    def __init__(self, save_distributed_checkpoint: bool = False, process_group_backend: str | None = None) -> None:
+    def __init__(
+        self,
+        tensor_parallel_size: int = 1,
+        save_distributed_checkpoint: bool = False,
+        process_group_backend: str | None = None,
+    ) -> None:
         """Nothing is set up yet.
 
         Args:
+            tensor_parallel_size: Neighbouring ranks that compute every forward together, a slice of each layer each.
+                They talk in every layer, so they should be of one machine.
             save_distributed_checkpoint: Whether each rank saves its part, into a folder; otherwise the first rank
                 collects all in its memory and saves one file.
             process_group_backend: Of torch.distributed; none takes nccl on GPUs and gloo on CPUs.
         """
+        if tensor_parallel_size < 1:
+            raise ValueError(
+                f"trainer.strategy.tensor_parallel_size must be at least 1, got {tensor_parallel_size}; 1 is none."
+            )
+        self.tensor_parallel_size = tensor_parallel_size
         super().__init__(
-            tensor_parallel_size=1,
+            tensor_parallel_size=tensor_parallel_size,
             save_distributed_checkpoint=save_distributed_checkpoint,
             process_group_backend=process_group_backend,
         )
 
     def check_adapters(self, quantized: bool) -> None:
-        """Raise a ValueError for adapters that are saved in parts, or lie on weights of 4 bits."""
+        """Raise a ValueError for adapters that are saved in parts, on slices of layers, or on weights of 4 bits."""
         if self._save_distributed_checkpoint:
             raise ValueError(
                 "trainer.strategy: save_distributed_checkpoint=true with model.lora leaves parts of adapters that "
                 "nothing resumes from. Leave it false: adapters are small, and one file holds them."
+            )
+        if self.tensor_parallel_size > 1:
+            raise ValueError(
+                "trainer.strategy: tensor_parallel_size slices the layers of a policy, and an adapter of model.lora is "
+                "none of them. Use -c strategy/fsdp2: frozen weights need no gradients and no optimizer state."
             )
         if quantized:
             raise ValueError(
@@ -51,8 +75,13 @@ class FSDP2Strategy(ModelParallelStrategy):
             )
 
     def setup_environment(self) -> None:
-        """All ranks share the policy out among themselves."""
-        self._data_parallel_size = self.num_nodes * self.num_processes
+        """Deal out the ranks to teams."""
+        ranks = self.num_nodes * self.num_processes
+        if ranks % self.tensor_parallel_size:
+            raise ValueError(
+                f"trainer.strategy.tensor_parallel_size={self.tensor_parallel_size} does not divide the {ranks} ranks."
+            )
+        self._data_parallel_size = ranks // self.tensor_parallel_size
         super().setup_environment()
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:

@@ -78,4 +78,4 @@ def scalars(
             yield f"policy/{name}_max", (values * mask).max(), trained, "max"
     for name, count in (("rows", load.tokens), ("distinct", load.distinct), ("computed", load.computed)):
         yield f"update/tokens_{name}", float(count), 1, "sum"
-    yield "update/computed_share", load.computed / load.tokens, load.tokens, "mean"
+    yield "update/computed_share", load.computed / load.tokens, round(load.tokens), "mean"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from lightning_agentrl.policy.spec import PolicySpec
+from lightning_agentrl.scoring.tensor_parallel import plan
 from lightning_agentrl.types import Holding
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def holdings(
     max_tokens: int,
     parts: int = 1,
     buckets: bool = False,
+    slices: int = 1,
 ) -> list[Holding]:
     """What the trainer's side of a rank holds.
 
@@ -42,12 +44,16 @@ def holdings(
         max_tokens: of one forward.
         parts: of how many each rank holds one, of all that lasts from step to step.
         buckets: whether DDP holds the gradients a second time.
+        slices: of how many each rank holds one, of every layer that it computes.
 
     Raises:
-        ValueError: when a target of LoRA matches no layer, or 4-bit weights are asked for without CUDA.
+        ValueError: when a target of LoRA matches no layer, 4-bit weights are asked for without CUDA, or layers
+            cannot be sliced.
         ImportError: when they are asked for without bitsandbytes.
     """
     spec.check(device)
+    if slices > 1:
+        plan(spec.skeleton, slices)
     dtype, lora = getattr(torch, spec.dtype), spec.lora
     base = spec.parameters * dtype.itemsize
     if lora is not None and lora.quantize is not None:
@@ -69,7 +75,7 @@ def holdings(
         found.append(Holding("reference policy", base))
     if parts > 1:
         found = [Holding(f"{h.what}, 1 of {parts} parts", -(-h.size // parts)) for h in found]
-        gathered = gathered_at_once(spec) * dtype.itemsize
+        gathered = gathered_at_once(spec) * dtype.itemsize // slices
         if optimizer is not None and lora is None:  # their gradients are whole until they are scattered
             gathered *= 2
         found.append(Holding("layers gathered from the ranks", gathered, certain=False))
@@ -77,7 +83,7 @@ def holdings(
         found.append(Holding("16-bit copies for autocast", spec.parameters * 2, certain=False))
     if optimizer is not None:
         item = 2 if mixed else dtype.itemsize
-        size = activations(spec.config, max_tokens, spec.gradient_checkpointing) * item
+        size = activations(spec.config, max_tokens, spec.gradient_checkpointing, slices) * item
         how = "checkpointed" if spec.gradient_checkpointing else "all kept"
         found.append(Holding(f"activations of {max_tokens} tokens, {how}", size, certain=False))
     return found
@@ -100,11 +106,12 @@ def state_bytes(optimizer: Callable[[Any], torch.optim.Optimizer], dtype: torch.
     return sum(_size(value) for value in tried.state[parameter].values() if isinstance(value, Tensor)) / SAMPLE
 
 
-def activations(config: PretrainedConfig, tokens: int, checkpointed: bool) -> int:
+def activations(config: PretrainedConfig, tokens: int, checkpointed: bool, slices: int = 1) -> int:
     """Numbers kept for the backward of one forward, about; without logits, which are made in chunks and not kept.
 
     A layer with rotary attention and a gated MLP keeps, per token, two residuals and two norms' outputs, queries, keys,
-    values and the attention's output, and four numbers per intermediate unit.
+    values and the attention's output, and four numbers per intermediate unit; of all but the former, tensor parallelism
+    leaves a rank its slice.
     """
     text: Any = config.get_text_config()
     settings = text.to_dict()
@@ -112,7 +119,7 @@ def activations(config: PretrainedConfig, tokens: int, checkpointed: bool) -> in
     head_dim = settings.get("head_dim") or hidden // heads
     key_heads = settings.get("num_key_value_heads") or heads
     intermediate = settings.get("intermediate_size") or 4 * hidden
-    layer = 4 * hidden + 2 * head_dim * (heads + key_heads) + 4 * intermediate
+    layer = 4 * hidden + (2 * head_dim * (heads + key_heads) + 4 * intermediate) // slices
     layers = text.num_hidden_layers
     # Checkpointed, each layer keeps its input, and one layer at a time everything.
     return int(tokens * (layers * hidden + layer if checkpointed else layers * layer))

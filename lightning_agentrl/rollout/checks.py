@@ -43,8 +43,8 @@ def check_strategy(trainer: Trainer) -> None:
         )
     if isinstance(strategy, ModelParallelStrategy) and not isinstance(strategy, FSDP2Strategy):
         raise ValueError(
-            "trainer.strategy: ModelParallelStrategy may give ranks one prompt to compute together (tensor parallel), "
-            "while here each rolls out prompts of its own. Use -c strategy/fsdp2, which shards over all ranks."
+            "trainer.strategy: Lightning's ModelParallelStrategy cannot resume what another strategy has saved. Use "
+            "FSDP2Strategy, which is one that can: -c strategy/fsdp2, or -c strategy/fsdp2_tp for tensor parallelism."
         )
     in_process = isinstance(strategy, DDPStrategy) and strategy._start_method != "popen"
     # Exactly these: DeepSpeed's strategy, for one, is a DDPStrategy by inheritance, and leaves weights empty.

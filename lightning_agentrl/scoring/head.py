@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lightning_agentrl.scoring.ranks import whole
+
 CHUNK = 2**26
 """Most logits at a time; 256 MiB in float32."""
 
@@ -93,4 +95,4 @@ def _watch(policy: nn.Module) -> bool:
             hook.remove()
     if seen.keys() != {"left", "entered", "marks"}:  # adapters, for one, may go around the hooks
         return False
-    return torch.equal(seen["left"], seen["entered"]) and torch.equal(logits.float(), seen["marks"].float())
+    return torch.equal(seen["left"], whole(seen["entered"])) and torch.equal(logits.float(), seen["marks"].float())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,22 +13,29 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
+from lightning_agentrl.scoring.tensor_parallel import TEAM, split
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 T = TypeVar("T")
-Network = TypeVar("Network", bound=nn.Module)
 WAY = "agentrl_way"
 """Name of the method of a sharded policy that FSDP takes for another `forward`."""
 
 
-def share_out(policy: Network, mesh: DeviceMesh | None) -> Network:
+def share_out(policy: PreTrainedModel, mesh: DeviceMesh | None) -> PreTrainedModel:
     """Leave each rank its part of every parameter, layer by layer, in place; without a mesh, nothing is done.
 
-    The mesh is Lightning's, whose dimension ``data_parallel`` holds all ranks.
+    The mesh is Lightning's: along ``data_parallel`` parameters are gathered for each forward, along ``tensor_parallel``
+    they stay apart.
 
     Scoring runs backbone and head apart, and both need what FSDP gathers for the policy's own forward. So the policy
     gets a method that runs whatever it is given, inside of that.
     """
     if mesh is None:
         return policy
+    if mesh[TEAM].size() > 1:
+        split(policy, mesh[TEAM])
     blocks = set(getattr(policy, "_no_split_modules", None) or ())
     layers = [module for module in policy.modules() if type(module).__name__ in blocks]
     if not layers:

@@ -14,6 +14,7 @@ from lightning_agentrl.prefix_tree import NOTHING, Load, TokenSequence
 from lightning_agentrl.scoring.answers import answer_means, answer_probes
 from lightning_agentrl.scoring.attention import obstacle
 from lightning_agentrl.scoring.padded import padded_likelihoods
+from lightning_agentrl.scoring.tensor_parallel import heard_by_all, of_team, team
 from lightning_agentrl.scoring.trees import tree_likelihoods
 from lightning_agentrl.types import RolloutBatch
 
@@ -93,16 +94,17 @@ def likelihoods(
     reason = obstacle(policy)
     if trees and reason:
         raise ValueError(f"trees=True, but {reason}.")
-    if reason is None and trees is not False:
-        return tree_likelihoods(policy, sequences, temperature, entropies, max_tokens)
-    logprobs, spreads, load = padded_likelihoods(policy, sequences, temperature, entropies, max_tokens)
+    ranks = team(policy)
+    sequences, mine = of_team(sequences, ranks)
+    by = tree_likelihoods if reason is None and trees is not False else padded_likelihoods
+    logprobs, spreads, load = by(policy, sequences, temperature, entropies, max_tokens)
     if reason is not None and reason not in _told:
         _told.add(reason)
         warn(
             f"Prefixes that rows share are computed once per row, because {reason}: {load.computed} tokens in this "
             f"batch, where prefix trees have {load.distinct}, a factor of {load.computed / load.distinct:.1f}."
         )
-    return logprobs, spreads, load
+    return heard_by_all(logprobs, ranks)[mine], spreads[mine], load / (ranks.size() if ranks else 1)
 
 
 _told: set[str] = set()

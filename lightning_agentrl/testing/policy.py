@@ -18,12 +18,14 @@ TEXTS = (
 )
 
 
-def tiny_policy(folder: Path, *, seed: int = 0, tied: bool = False, vocab_size: int = 320) -> str:
+def tiny_policy(
+    folder: Path, *, seed: int = 0, tied: bool = False, vocab_size: int = 320, hidden_size: int = 64
+) -> str:
     """Save a random two-layer Qwen3 policy with its tokenizer to ``folder``, and return the folder's name."""
     tokenizer = train_tokenizer(TEXTS, vocab_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = TinyPolicy(vocab_size=vocab_size, hidden_size=64, layers=2, context=256).build(tokenizer)
+        model = TinyPolicy(vocab_size=vocab_size, hidden_size=hidden_size, layers=2, context=256).build(tokenizer)
     if tied:
         model.config.tie_word_embeddings = True
         model.tie_weights()

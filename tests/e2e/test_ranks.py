@@ -13,24 +13,37 @@ import torch
 import unequal_ranks
 from unequal_ranks import CASES, STEPS
 
+from lightning_agentrl.testing import tiny_policy
+
 
 @pytest.fixture(scope="module")
-def trained(policy: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with what one rank and two ranks made of each case."""
+def policy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """With two key-value heads, one for each rank of a team."""
+    return tiny_policy(tmp_path_factory.mktemp("policy"), hidden_size=128)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with what one, two and four ranks made of each case."""
     out = tmp_path_factory.mktemp("ranks")
-    unequal_ranks.main(policy, out)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += [unequal_ranks.__file__, policy, str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+    unequal_ranks.main(out)
+    for ranks in (2, 4):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+        command += [unequal_ranks.__file__, str(out)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
     return out
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-@pytest.mark.parametrize("case", CASES)
-def test_two_ranks_make_the_steps_of_one(trained: Path, case: str, strategy: str) -> None:
-    alone, together = (torch.load(trained / f"{case}-{kind}.pt") for kind in ("one", strategy))
+TOGETHER = [(case, kind, 2) for case in CASES for kind in ("ddp", "fsdp2")]
+SLICED = [case for case in CASES if CASES[case].policy != "gpt2" and "lora" not in CASES[case].options]
+TOGETHER += [*((case, "fsdp2_tp", 2) for case in SLICED), ("four_prompts", "fsdp2_tp", 4)]
+
+
+@pytest.mark.parametrize(("case", "strategy", "ranks"), TOGETHER)
+def test_ranks_together_make_the_steps_of_one(trained: Path, case: str, strategy: str, ranks: int) -> None:
+    alone, together = (torch.load(trained / f"{case}-{kind}.pt") for kind in ("one-1", f"{strategy}-{ranks}"))
     assert len(alone["gradients"]) == len(together["gradients"]) == STEPS
     for one, two in zip(alone["gradients"], together["gradients"], strict=True):
         assert one.keys() == two.keys()
@@ -46,7 +59,9 @@ def test_two_ranks_make_the_steps_of_one(trained: Path, case: str, strategy: str
 
 def test_between_steps_a_rank_holds_parts_alone(trained: Path) -> None:
     for case in ("trees", "padded_rows", "reference", "tied"):
-        assert torch.load(trained / f"{case}-fsdp2.pt")["whole"] == []
+        assert torch.load(trained / f"{case}-fsdp2-2.pt")["whole"] == []
+    for case in ("trees", "reference", "tied"):
+        assert torch.load(trained / f"{case}-fsdp2_tp-2.pt")["whole"] == []
 
 
 def test_a_checkpoint_of_other_adapters_is_refused_on_all_ranks(trained: Path) -> None:
@@ -89,6 +104,7 @@ def fit(folder: Path, policy: str, strategy: str, epochs: int, *more: str) -> Pa
         command, capture_output=True, text=True, timeout=400, check=False, cwd=folder, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "MEMBER: 2/2" in done.stderr
     return max((folder / "runs" / "agentrl").iterdir())
 
 
@@ -100,7 +116,13 @@ HALF = [
 """Adapters in float32 on weights in bfloat16, as recipes for GPUs have them."""
 
 
-@pytest.mark.parametrize(("strategy", "more"), [("ddp", []), ("fsdp2", HALF)], ids=["ddp", "fsdp2"])
+FULL = [word for word in HALF if word not in ("--model.lora.r", "4")]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "more"), [("ddp", []), ("fsdp2", HALF), ("fsdp2_tp", FULL)], ids=["ddp", "fsdp2", "fsdp2_tp"]
+)
+@pytest.mark.filterwarnings("ignore:model.dtype")
 def test_the_command_line_trains_on_two_ranks(policy: str, tmp_path: Path, strategy: str, more: list[str]) -> None:
     run = fit(tmp_path, policy, strategy, 2, "-c", "engine/transformers", *more)
     assert [path.name for path in (tmp_path / "runs" / "agentrl").iterdir()] == ["version_0"]
@@ -110,11 +132,15 @@ def test_the_command_line_trains_on_two_ranks(policy: str, tmp_path: Path, strat
 
 
 @pytest.mark.vllm
-@pytest.mark.parametrize("more", [(), ("--model.lora.r", "4", "--model.kl_coefficient", "0.1")], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    ("strategy", "more"),
+    [("fsdp2", ()), ("fsdp2", ("--model.lora.r", "4", "--model.kl_coefficient", "0.1")), ("fsdp2_tp", ())],
+    ids=["full", "lora", "slices"],
+)
 def test_parts_of_a_policy_reach_vllm_on_both_ranks_also_after_resuming(
-    policy: str, tmp_path: Path, more: tuple[str, ...]
+    policy: str, tmp_path: Path, strategy: str, more: tuple[str, ...]
 ) -> None:
     """Each rank compares its engine with the trainer after every sync, to 1e-4 nats."""
-    run = fit(tmp_path, policy, "fsdp2", 1, *more)
-    run = fit(tmp_path, policy, "fsdp2", 2, "--ckpt_path", str(run / "checkpoints" / "last.ckpt"), *more)
+    run = fit(tmp_path, policy, strategy, 1, *more)
+    run = fit(tmp_path, policy, strategy, 2, "--ckpt_path", str(run / "checkpoints" / "last.ckpt"), *more)
     assert [path.name for path in (run / "rollouts").iterdir()] == ["epoch-0001"]

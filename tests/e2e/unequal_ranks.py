@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
 
 from lightning_agentrl.credit.arpo import ARPO
 from lightning_agentrl.engines.base import Completion
@@ -44,6 +44,18 @@ class Case:
     """Whether the steps follow those of one rank, whose checkpoint is taken up."""
     idle: bool = False
     """Whether the rows of the first rank earn nothing, and so have nothing to compute."""
+    prompts: int = 2
+    """Dealt out to the ranks."""
+    rate: float = 0.1
+    """Of learning; where gradients are steep, steps that are too long magnify what rounding does."""
+
+    @property
+    def strategies(self) -> list[str]:
+        """Names of those that it is trained under, on one rank alone or on two or four together."""
+        if RANKS == 1:
+            return ["one"]
+        sliced = [] if self.policy == "gpt2" or "lora" in self.options else ["fsdp2_tp"]
+        return [*(["ddp", "fsdp2"] if RANKS == 2 else []), *sliced]
 
 
 CASES = {
@@ -56,20 +68,22 @@ CASES = {
     "reference": Case(options={"kl_coefficient": 0.5, "max_tokens": 40}),
     "lora": Case(options={"lora": Lora(r=4, alpha=8), "kl_coefficient": 0.5, "max_tokens": 40}),
     "tied": Case("tied", options={"max_tokens": 40}),
-    "resumed": Case("tied", resumes=True),
+    "resumed": Case("tied", resumes=True, rate=0.02),
     "resumed_lora": Case(options={"lora": Lora(r=4, alpha=8)}, resumes=True),
     "checkpointing": Case(options={"gradient_checkpointing": True, "max_tokens": 40}),
+    "biases": Case("qwen2", rate=0.02, options={"float32_head": True, "max_tokens": 40}),
+    "four_prompts": Case("tied", prompts=4, options={"kl_coefficient": 0.5, "max_tokens": 40}),
 }
 
 
-def trees(idle: bool) -> list[RolloutBatch]:
+def trees(idle: bool, seed: int = 0) -> list[RolloutBatch]:
     """One prompt with two rollouts, and one with six of which four are branches, several turns each."""
     small = rollouts([[3], [2]], rewards=[1, 1 if idle else 0], groups=[0, 0])
     turns = [[3, 2], [4, 1], [3, 6], [3, 2, 5], [4, 7], [3, 6, 2]]
     large = rollouts(
         turns, [1, 0, 0.5, 0, 1, 0.2], groups=[1] * 6, parents=[-1, -1, 0, 0, 1, 2], inherited=[0, 0, 6, 8, 7, 7]
     )
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     noisy = torch.randint(5, 200, large.input_ids.shape, generator=generator)
     ids = torch.where(torch.arange(large.input_ids.shape[1]) >= 8, noisy, large.input_ids)
     return [small, replace(large, input_ids=ids)]
@@ -80,7 +94,8 @@ class Rows(IterableDataset[RolloutBatch]):
 
     def __init__(self, learner: AgentRLModule, case: Case) -> None:
         self.learner, self.case = learner, case
-        self.batches = trees(case.idle) if RANKS == 1 else [trees(case.idle)[RANK]]
+        prompts = [prompt for seed in range(case.prompts // 2) for prompt in trees(case.idle, seed)]
+        self.batches = prompts[RANK::RANKS]
 
     def __len__(self) -> int:
         return STEPS * self.case.accumulate * len(self.batches)
@@ -114,19 +129,42 @@ class Keep(Callback):
         self.found["whole"] = [n for net in held for n, p in net.named_parameters() if not isinstance(p, DTensor)]
 
 
-def strategies() -> dict[str, Any]:
-    """By the names that the test knows them by."""
-    if RANKS == 1:
-        return {"one": "auto"}
-    return {"ddp": DDPStrategy(gradient_as_bucket_view=True), "fsdp2": FSDP2Strategy()}
+STRATEGIES: dict[str, Callable[[], Any]] = {
+    "one": lambda: "auto",
+    "ddp": lambda: DDPStrategy(gradient_as_bucket_view=True),
+    "fsdp2": FSDP2Strategy,
+    "fsdp2_tp": lambda: FSDP2Strategy(tensor_parallel_size=2),
+}
 
 
-def gpt2(out: Path) -> str:
+def gpt2() -> GPT2LMHeadModel:
     """A policy without rotary positions, which cannot do prefix trees."""
-    torch.manual_seed(0)
-    folder = out / f"gpt2-{RANKS}-{RANK}"
-    GPT2LMHeadModel(GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=2, n_positions=64)).save_pretrained(folder)
-    return str(folder)
+    return GPT2LMHeadModel(GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=2, n_positions=64))
+
+
+def qwen2() -> Qwen2ForCausalLM:
+    """A policy with biases, and a vocabulary that ranks cannot share out evenly."""
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "initializer_range": 0.1}
+    network = Qwen2ForCausalLM(Qwen2Config(vocab_size=513, tie_word_embeddings=False, **heads, **shape))
+    for layer in network.model.layers:
+        for projection in (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj):
+            torch.nn.init.normal_(projection.bias)
+    return network
+
+
+def policies(out: Path) -> dict[str, str]:
+    """Folders of this rank, by the names that cases know them by."""
+    here = out / f"policies-{RANKS}-{RANK}"
+    made = {
+        "qwen3": tiny_policy(here / "qwen3", hidden_size=128),
+        "tied": tiny_policy(here / "tied", hidden_size=128, tied=True),
+    }
+    for make in (gpt2, qwen2):
+        torch.manual_seed(0)
+        make().save_pretrained(here / make.__name__)
+        made[make.__name__] = str(here / make.__name__)
+    return made
 
 
 def train(policy: str, case: Case, out: Path, strategy: Any, epochs: int = 1, ckpt: Path | None = None) -> Any:
@@ -135,7 +173,7 @@ def train(policy: str, case: Case, out: Path, strategy: Any, epochs: int = 1, ck
     learner = module(
         policy,
         credit=ARPO(),
-        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9 if case.resumes else 0.0),
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=case.rate, momentum=0.9 * case.resumes),
         **case.options,
     )
     rows = Rows(learner, case)
@@ -171,27 +209,28 @@ def parity() -> str:
     return ""
 
 
-def main(policy: str, out: Path) -> None:
+def main(out: Path) -> None:
     """Train each case."""
-    tied = tiny_policy(out / f"tied-{RANKS}-{RANK}", tied=True)
-    policies = {"qwen3": policy, "gpt2": gpt2(out), "tied": tied}
+    folders = policies(out)
     for name, case in CASES.items():
+        if case.prompts < RANKS:
+            continue
         before = out / f"{name}.ckpt" if case.resumes else None
         if before and RANKS == 1:
-            train(policies[case.policy], case, out, "auto")[0].save_checkpoint(before)
-        for kind, strategy in strategies().items():
-            _, found = train(policies[case.policy], case, out, strategy, 2 if before else 1, before)
+            train(folders[case.policy], case, out, "auto")[0].save_checkpoint(before)
+        for kind in case.strategies:
+            _, found = train(folders[case.policy], case, out, STRATEGIES[kind](), 2 if before else 1, before)
             if RANK == 0:
-                torch.save(found, out / f"{name}-{kind}.pt")
-    if RANKS > 1:
+                torch.save(found, out / f"{name}-{kind}-{RANKS}.pt")
+    if RANKS == 2:
         (out / f"parity-{RANK}.txt").write_text(parity())
         # Last, since what was begun is not ended.
         other = Case(options={"lora": Lora(r=4, alpha=8, targets=("q_proj",))}, resumes=True)
         try:
-            train(policy, other, out, FSDP2Strategy(), 2, out / "resumed_lora.ckpt")
+            train(folders["qwen3"], other, out, FSDP2Strategy(), 2, out / "resumed_lora.ckpt")
         except ValueError as error:
             (out / f"refusal-{RANK}.txt").write_text(str(error))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]))

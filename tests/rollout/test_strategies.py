@@ -34,7 +34,7 @@ def test_what_trains_like_one_rank_is_accepted(strategy: Strategy) -> None:
     ("strategy", "complaint"),
     [
         (FSDPStrategy(), "FSDP1.*-c strategy/fsdp2"),
-        (ModelParallelStrategy(), "tensor parallel.*-c strategy/fsdp2"),
+        (ModelParallelStrategy(), "FSDP2Strategy.*-c strategy/fsdp2_tp"),
         (DDPStrategy(start_method="spawn"), "DDPStrategy in forked processes"),
         (DDPStrategy(start_method="fork"), "DDPStrategy in forked processes"),
         (type("DeepSpeedStrategy", (DDPStrategy,), {})(), "DeepSpeedStrategy has not been seen"),
