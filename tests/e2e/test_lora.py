@@ -109,6 +109,15 @@ def test_fsdp2_refuses_adapters_on_packed_weights(policy: str, tmp_path: Path) -
         model.holdings(torch.device("cpu"), training=True)
 
 
+def test_slices_of_layers_are_refused_with_adapters_and_where_heads_do_not_divide(policy: str, tmp_path: Path) -> None:
+    for options, complaint in (({"lora": Lora()}, r"model\.lora is none of them"), ({}, "1 key-value heads")):
+        model = module(policy, **options)
+        model.trainer = trainer(tmp_path, strategy=FSDP2Strategy(tensor_parallel_size=2), devices=2)
+        with pytest.raises(ValueError, match=complaint):
+            model.holdings(torch.device("cpu"), training=True)
+        assert model.policy is None
+
+
 def test_adapters_in_parts_are_refused_and_in_one_file_they_are_not(policy: str, tmp_path: Path) -> None:
     model = module(policy, lora=Lora())
     for parts in (False, True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +64,17 @@ def test_ranks_hold_a_part_each_and_gather_layers(policy: str) -> None:
     assert {name: -(-size // 3) for name, size in whole.items() if name != "activations of 100 tokens"} == {
         name: size for name, size in part.items() if name != "activations of 100 tokens"
     }
+
+
+def test_slices_are_gathered_and_computed_instead_of_whole_layers(tmp_path: Path) -> None:
+    spec = PolicySpec(tiny_policy(tmp_path, hidden_size=128))
+    whole, sliced = sizes(spec, parts=4), sizes(spec, parts=4, slices=2)
+    assert sliced.pop("layers gathered from the ranks") == whole.pop("layers gathered from the ranks") // 2
+    one, other = (found.pop("activations of 100 tokens") for found in (whole, sliced))
+    assert one / 2 < other < one  # residuals are whole on every member
+    assert whole == sliced
+    with pytest.raises(ValueError, match="4 attention heads, which 3 ranks"):
+        sizes(spec, parts=3, slices=3)
 
 
 def test_plain_ddp_holds_gradients_twice(policy: str) -> None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import (
     DDPStrategy,
@@ -16,7 +17,7 @@ from lightning.pytorch.strategies import (
 )
 
 from lightning_agentrl.rollout.checks import check_ranks, check_strategy
-from lightning_agentrl.strategies import FSDP2Strategy
+from lightning_agentrl.strategies import FSDP2Strategy, averaged_over
 
 
 def with_strategy(strategy: Strategy, ranks: int = 1) -> Trainer:
@@ -43,6 +44,18 @@ def test_what_trains_like_one_rank_is_accepted(strategy: Strategy) -> None:
 def test_what_would_be_wrong_is_refused(strategy: Strategy, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         check_strategy(with_strategy(strategy))
+
+
+def test_teams_deal_out_all_ranks_or_are_refused() -> None:
+    for members in (0, -2):
+        with pytest.raises(ValueError, match=f"at least 1, got {members}"):
+            FSDP2Strategy(tensor_parallel_size=members)
+    strategy = FSDP2Strategy(tensor_parallel_size=2)
+    strategy.parallel_devices = [torch.device("cpu")] * 3
+    with pytest.raises(ValueError, match="tensor_parallel_size=2 does not divide the 3 ranks"):
+        strategy.setup_environment()
+    for strategy, gradients in ((strategy, 3), (FSDP2Strategy(), 6), (DDPStrategy(), 6)):
+        assert averaged_over(with_strategy(strategy, ranks=6)) == gradients
 
 
 @pytest.mark.parametrize(
