@@ -54,8 +54,8 @@ def test_teams_deal_out_all_ranks_or_are_refused() -> None:
     strategy.parallel_devices = [torch.device("cpu")] * 3
     with pytest.raises(ValueError, match="tensor_parallel_size=2 does not divide the 3 ranks"):
         strategy.setup_environment()
-    for strategy, gradients in ((strategy, 3), (FSDP2Strategy(), 6), (DDPStrategy(), 6)):
-        assert averaged_over(with_strategy(strategy, ranks=6)) == gradients
+    for dealt, gradients in ((strategy, 3), (FSDP2Strategy(), 6), (DDPStrategy(), 6)):
+        assert averaged_over(with_strategy(dealt, ranks=6)) == gradients
 
 
 @pytest.mark.parametrize(
