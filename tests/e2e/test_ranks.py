@@ -36,9 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-TOGETHER = [(case, kind, 2) for case in CASES for kind in ("ddp", "fsdp2")]
-SLICED = [case for case in CASES if CASES[case].policy != "gpt2" and "lora" not in CASES[case].options]
-TOGETHER += [*((case, "fsdp2_tp", 2) for case in SLICED), ("four_prompts", "fsdp2_tp", 4)]
+TOGETHER = [(case, kind, ranks) for ranks in (2, 4) for case in CASES for kind in CASES[case].strategies(ranks)]
 
 
 @pytest.mark.parametrize(("case", "strategy", "ranks"), TOGETHER)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from helpers import module, trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedModel
 
 from lightning_agentrl.credit.arpo import ARPO
 from lightning_agentrl.engines.base import Completion
@@ -49,15 +50,18 @@ class Case:
     rate: float = 0.1
     """Of learning; where gradients are steep, steps that are too long magnify what rounding does."""
 
-    @property
-    def strategies(self) -> list[str]:
-        """Names of those that it is trained under, on one rank alone or on two or four together."""
-        if RANKS == 1:
+    def strategies(self, ranks: int) -> list[str]:
+        """Names of those that so many ranks train it under."""
+        if ranks == 1:
             return ["one"]
-        sliced = [] if self.policy == "gpt2" or "lora" in self.options else ["fsdp2_tp"]
-        return [*(["ddp", "fsdp2"] if RANKS == 2 else []), *sliced]
+        if ranks > self.prompts:
+            return []
+        whole = [] if ranks == 4 or self.policy in SLICED else ["ddp", "fsdp2"]
+        return [*whole, *([] if self.policy == "gpt2" or "lora" in self.options else ["fsdp2_tp"])]
 
 
+SLICED = ("qwen2", "gemma3", "phi3", "olmo2", "uneven")
+"""Architectures that differ in how layers are sliced, and are trained for that alone."""
 CASES = {
     "trees": Case(),
     "trees_in_several_forwards": Case(options={"max_tokens": 40}),  # one on the first rank, more on the second
@@ -71,7 +75,7 @@ CASES = {
     "resumed": Case("tied", resumes=True, rate=0.02),
     "resumed_lora": Case(options={"lora": Lora(r=4, alpha=8)}, resumes=True),
     "checkpointing": Case(options={"gradient_checkpointing": True, "max_tokens": 40}),
-    "biases": Case("qwen2", rate=0.02, options={"float32_head": True, "max_tokens": 40}),
+    **{name: Case(name, rate=0.02, options={"max_tokens": 40, "float32_head": name == "uneven"}) for name in SLICED},
     "four_prompts": Case("tied", prompts=4, options={"kl_coefficient": 0.5, "max_tokens": 40}),
 }
 
@@ -137,34 +141,47 @@ STRATEGIES: dict[str, Callable[[], Any]] = {
 }
 
 
-def gpt2() -> GPT2LMHeadModel:
-    """A policy without rotary positions, which cannot do prefix trees."""
-    return GPT2LMHeadModel(GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=2, n_positions=64))
-
-
-def qwen2() -> Qwen2ForCausalLM:
-    """A policy with biases, and a vocabulary that ranks cannot share out evenly."""
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+def made(kind: str, **settings: Any) -> PreTrainedModel:
+    """A random policy of another architecture, with attention that is not all alike."""
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
     shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "initializer_range": 0.1}
-    network = Qwen2ForCausalLM(Qwen2Config(vocab_size=513, tie_word_embeddings=False, **heads, **shape))
-    for layer in network.model.layers:
-        for projection in (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj):
-            torch.nn.init.normal_(projection.bias)
+    torch.manual_seed(0)
+    config = getattr(transformers, kind)(**{"vocab_size": 512, "pad_token_id": 0} | heads | shape | settings)
+    network: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config)
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.3)
     return network
+
+
+def gpt2() -> PreTrainedModel:
+    """A policy without rotary positions, which cannot do prefix trees."""
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=2, n_positions=64)
+    return transformers.GPT2LMHeadModel(config)
+
+
+OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
+    "gpt2": gpt2,
+    "qwen2": lambda: made("Qwen2Config", tie_word_embeddings=False),  # biases
+    "gemma3": lambda: made("Gemma3TextConfig", sliding_window=8, final_logit_softcapping=5.0),  # scales embeddings
+    "uneven": lambda: made("Qwen3Config", vocab_size=513, tie_word_embeddings=True),
+    "phi3": lambda: made("Phi3Config"),  # one layer for queries, keys and values
+    "olmo2": lambda: made("Olmo2Config"),  # norms over all heads
+}
 
 
 def policies(out: Path) -> dict[str, str]:
     """Folders of this rank, by the names that cases know them by."""
     here = out / f"policies-{RANKS}-{RANK}"
-    made = {
+    found = {
         "qwen3": tiny_policy(here / "qwen3", hidden_size=128),
         "tied": tiny_policy(here / "tied", hidden_size=128, tied=True),
     }
-    for make in (gpt2, qwen2):
-        torch.manual_seed(0)
-        make().save_pretrained(here / make.__name__)
-        made[make.__name__] = str(here / make.__name__)
-    return made
+    for name, make in OTHERS.items():
+        make().save_pretrained(here / name)
+        found[name] = str(here / name)
+    return found
 
 
 def train(policy: str, case: Case, out: Path, strategy: Any, epochs: int = 1, ckpt: Path | None = None) -> Any:
@@ -213,12 +230,10 @@ def main(out: Path) -> None:
     """Train each case."""
     folders = policies(out)
     for name, case in CASES.items():
-        if case.prompts < RANKS:
-            continue
         before = out / f"{name}.ckpt" if case.resumes else None
         if before and RANKS == 1:
             train(folders[case.policy], case, out, "auto")[0].save_checkpoint(before)
-        for kind in case.strategies:
+        for kind in case.strategies(RANKS):
             _, found = train(folders[case.policy], case, out, STRATEGIES[kind](), 2 if before else 1, before)
             if RANK == 0:
                 torch.save(found, out / f"{name}-{kind}-{RANKS}.pt")

@@ -1,0 +1,44 @@
+"""Our side of the comparison of rollouts: greedy ones, collected again and again, weights synced before each time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from world import PROMPTS, SIBLINGS, arguments, load
+from world_agentrl import data
+
+from lightning_agentrl.branching.independent import Independent
+from lightning_agentrl.engines.base import EngineSetup
+from lightning_agentrl.rollout.jobs import Job
+from lightning_agentrl.rollout.sampler import Sampler
+
+
+def main() -> None:
+    """Roll out the same questions in every step; write seconds and tokens."""
+    options = arguments(__doc__).parse_args()
+    world = load()
+    policy, tokenizer = (kind.from_pretrained(world.policy) for kind in (AutoModelForCausalLM, AutoTokenizer))
+    collector = data(world, options.latency, options.seed).collector
+    limits = collector.limits
+    engine = collector.engine
+    device = torch.device("cpu")
+    engine.start(EngineSetup(policy.config, torch.float32, device, limits.max_model_len, 1.0, tokenizer=tokenizer))
+    sampler = Sampler(engine, collector.environment, collector.format, Independent(), tokenizer, limits)
+    jobs = [Job(task, n, 1) for n, task in enumerate(world.environment.tasks("train")[: PROMPTS * SIBLINGS])]
+    seconds = []
+    for number in range(options.steps):
+        engine.update_weights(policy.state_dict().items(), number)
+        start = time.perf_counter()
+        done = asyncio.run(sampler.collect(jobs, temperature=0.0, seed=0, epoch=number))
+        seconds.append(time.perf_counter() - start)
+    engine.close()
+    completions = [trajectory.token_ids[len(trajectory.prompt) :] for trajectory in done]
+    options.out.write_text(json.dumps({"seconds": seconds, "completions": completions}))
+
+
+if __name__ == "__main__":
+    main()
