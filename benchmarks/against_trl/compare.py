@@ -42,7 +42,7 @@ def run(script: str, out: Path, *arguments: object) -> dict[str, Any]:
         command = [sys.executable, str(HERE / script), *map(str, arguments)]
         # vLLM binds its threads by itself; the other engines have one per core.
         threads = {"OMP_NUM_THREADS": str(os.cpu_count())} if script.endswith("trl.py") else {}
-        with out.with_suffix(".log").open("w") as log:
+        with out.with_name(f"{out.name}.log").open("w") as log:
             subprocess.run(command, stdout=log, stderr=log, env={**os.environ, **QUIET, **threads}, check=True)
     return dict(json.loads(out.read_text()))
 
@@ -125,16 +125,22 @@ def rollouts(out: Path, rounds: int, steps: int) -> None:
         print("| " + " | ".join([f"{latency:g} s", *cells, f"**{spread(ratio)}**"]) + " |", flush=True)
 
 
-def world(out: Path, rounds: int, steps: int, rows: Sequence[int]) -> None:
+def world(out: Path, rounds: int, steps: int, rows: Sequence[int], vllm: bool) -> None:
     """Print a line for each side: seconds, and what was earned after how long."""
-    print("\n| | seconds per step | of them rollouts | reward of the first 5 steps → of the last 5 | after, s |")
-    print("|---|---|---|---|---|")
-    sides = {"here": ("world_agentrl.py", []), **{f"TRL, {n} rows": ("world_trl.py", ["--rows", n]) for n in rows}}
+    print("\n| | seconds per step | of them rollouts | reward, first 5 steps → last 5 | greedy success | after, s |")
+    print("|---|---|---|---|---|---|")
+    sides: dict[str, tuple[str, list[object]]] = {"here": ("world_agentrl.py", [])}
+    sides |= {f"TRL, {n} rows": ("world_trl.py", ["--rows", n]) for n in rows}
+    if vllm:
+        sides |= {f"TRL, vLLM, {n} rows": ("world_trl.py", ["--rows", n, "--vllm"]) for n in rows}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
     for seed in range(rounds):
         for name, (script, more) in sides.items():
             file = out / f"world-{seed}-{name.replace(', ', '-').replace(' ', '-')}.json"
-            found[name].append(run(script, file, "--steps", steps, "--seed", seed, "--out", file, *more))
+            trained = run(script, file, "--steps", steps, "--seed", seed, "--out", file, *more)
+            judged = file.with_suffix(".judged")
+            options = ("--steps", 1, "--policy", file.with_suffix(""), "--out", judged)
+            found[name].append(trained | {"success": run("rollouts_agentrl.py", judged, *options)["success"]})
     for name, results in found.items():
         took, sampling = ([s for r in results for s in seconds(r, what)] for what in ("seconds", "rollout"))
         earned = [
@@ -142,7 +148,8 @@ def world(out: Path, rounds: int, steps: int, rows: Sequence[int]) -> None:
         ]
         rewards = ", ".join(f"{first:.2f} → {last:.2f}" for first, last in earned)
         after = median(sum(step["seconds"] for step in r["steps"]) for r in results)
-        print(f"| {name} | {spread(took)} | {spread(sampling)} | {rewards} | {after:.0f} |", flush=True)
+        successes = ", ".join(f"{r['success']:.2f}" for r in results)
+        print(f"| {name} | {spread(took)} | {spread(sampling)} | {rewards} | {successes} | {after:.0f} |", flush=True)
     ours = [median(seconds(r)) for r in found.pop("here")]
     for name, results in found.items():
         ratio = [median(seconds(r)) / mine for r, mine in zip(results, ours, strict=True)]
@@ -158,6 +165,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=7, help="of a run of updates or rollouts")
     parser.add_argument("--world-steps", type=int, default=50)
     parser.add_argument("--rows", nargs="+", type=int, default=[32], help="what TRL tries end to end")
+    parser.add_argument("--vllm", action="store_true", help="and TRL with vLLM, mended by patched_vllm.py")
     parser.add_argument("--out", type=Path, default=Path("runs/against_trl"))
     options = parser.parse_args()
     out = options.out.resolve()
@@ -168,7 +176,7 @@ def main() -> None:
     if "rollouts" in options.tests:
         rollouts(out, options.rounds, options.steps)
     if "world" in options.tests:
-        world(out, options.rounds, options.world_steps, options.rows)
+        world(out, options.rounds, options.world_steps, options.rows, options.vllm)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
-"""Our side of the comparison of rollouts: greedy ones, collected again and again, weights synced before each time."""
+"""Our side of the comparison of rollouts: greedy ones, collected again and again, weights synced before each time.
+
+With ``--policy`` it is the judge of both sides: what a trained policy makes of the validation questions.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
+from pathlib import Path
+from statistics import fmean
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -19,16 +24,20 @@ from lightning_agentrl.rollout.sampler import Sampler
 
 def main() -> None:
     """Roll out the same questions in every step; write seconds and tokens."""
-    options = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--policy", type=Path)
+    options = parser.parse_args()
     world = load()
-    policy, tokenizer = (kind.from_pretrained(world.policy) for kind in (AutoModelForCausalLM, AutoTokenizer))
+    folder = options.policy or world.policy
+    policy, tokenizer = (kind.from_pretrained(folder) for kind in (AutoModelForCausalLM, AutoTokenizer))
     collector = data(world, options.latency, options.seed).collector
     limits = collector.limits
     engine = collector.engine
     device = torch.device("cpu")
     engine.start(EngineSetup(policy.config, torch.float32, device, limits.max_model_len, 1.0, tokenizer=tokenizer))
     sampler = Sampler(engine, collector.environment, collector.format, Independent(), tokenizer, limits)
-    jobs = [Job(task, n, 1) for n, task in enumerate(world.environment.tasks("train")[: PROMPTS * SIBLINGS])]
+    tasks = world.environment.tasks("validation" if options.policy else "train")[: PROMPTS * SIBLINGS]
+    jobs = [Job(task, n, 1) for n, task in enumerate(tasks)]
     seconds = []
     for number in range(options.steps):
         engine.update_weights(policy.state_dict().items(), number)
@@ -37,7 +46,8 @@ def main() -> None:
         seconds.append(time.perf_counter() - start)
     engine.close()
     completions = [trajectory.token_ids[len(trajectory.prompt) :] for trajectory in done]
-    options.out.write_text(json.dumps({"seconds": seconds, "completions": completions}))
+    success = fmean(trajectory.outcome >= 1 for trajectory in done)
+    options.out.write_text(json.dumps({"seconds": seconds, "completions": completions, "success": success}))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from argparse import Namespace
 from typing import Any
 
 from datasets import Dataset
+from patched_vllm import patch
 from resources import peak, rest
 from transformers import AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
@@ -138,10 +139,15 @@ def main() -> None:
     """Train, and write what each step took and earned, memory, and the policy."""
     parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=32, help="rollouts per forward of an update")
+    parser.add_argument("--vllm", action="store_true", help="let it roll out with vLLM, mended")
     options = parser.parse_args()
+    engine: dict[str, Any] = {}
+    if options.vllm:
+        patch()
+        engine = {"use_vllm": True, "vllm_mode": "colocate", "vllm_max_model_length": COMPLETION + 64}
     world = load()
     clock, start, before = Clock(), time.perf_counter(), rest()
-    trainer = make(world, options, options.rows)
+    trainer = make(world, options, options.rows, **engine)
     trainer.add_callback(clock)
     trainer.train()
     trainer.save_model(str(options.out.with_suffix("")))
