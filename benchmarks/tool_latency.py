@@ -16,8 +16,6 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
@@ -33,23 +31,11 @@ from lightning_agentrl.environments.search_qa import SearchQA
 from lightning_agentrl.formats.hermes import HermesFormat
 from lightning_agentrl.rollout.jobs import Job, Limits
 from lightning_agentrl.rollout.sampler import Sampler
-from lightning_agentrl.tools.retrieval import BM25, Hit, Retriever
+from lightning_agentrl.testing.retriever import SlowRetriever
+from lightning_agentrl.tools.retrieval import BM25
 from lightning_agentrl.types import Trajectory
 
 LIMITS = Limits(max_turns=6, max_turn_tokens=48, max_model_len=512)
-
-
-@dataclass(frozen=True)
-class Slow(Retriever):
-    """Another retriever, and some seconds later."""
-
-    inner: Retriever
-    seconds: float
-
-    async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """What the other one finds."""
-        await asyncio.sleep(self.seconds)
-        return await self.inner.search(queries, k)
 
 
 def searches(trajectory: Trajectory) -> int:
@@ -80,7 +66,7 @@ def main() -> None:
     engine.start(EngineSetup(policy.config, torch.float32, device, LIMITS.max_model_len, 1.0, tokenizer=tokenizer))
     samplers = {}
     for name, seconds in {"instant": 0.0, "slow": options.latency}.items():
-        environment = SearchQA(world.data_dir, top_k=1, retriever=Slow(corpus, seconds))
+        environment = SearchQA(world.data_dir, top_k=1, retriever=SlowRetriever(corpus, seconds))
         samplers[name] = Sampler(engine, environment, HermesFormat(), Independent(), tokenizer, LIMITS)
     jobs = [Job(task, n, options.group_size) for n, task in enumerate(world.tasks("train")[: options.prompts])]
     seconds: Seconds = {name: [] for name in samplers}

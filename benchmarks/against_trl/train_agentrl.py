@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from recorded import LEARNING_RATE, Rollout, read
 from resources import peak, rest
+from settings import AGENTRL
 
 from lightning_agentrl.credit.grpo import GRPO
 from lightning_agentrl.datamodule import AgentRLDataModule
@@ -93,17 +94,7 @@ def main(policy: str, rollouts: Path, steps: int, out: Path) -> None:
         optimizer=lambda p: torch.optim.AdamW(p, lr=LEARNING_RATE, weight_decay=0.0, fused=True),
     )
     clock = Clock()
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=steps,
-        gradient_clip_val=1.0,
-        limit_val_batches=0,
-        callbacks=[clock],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = Trainer(max_epochs=steps, callbacks=[clock], **AGENTRL)
     before = rest()
     trainer.fit(learner, datamodule=Recorded(trajectories, len(groups)))
     out.write_text(json.dumps({"steps": clock.steps, "rest_mib": before, "peak_mib": peak()}))

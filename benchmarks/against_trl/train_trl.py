@@ -11,6 +11,7 @@ from typing import Any
 from datasets import Dataset
 from recorded import LEARNING_RATE, SIBLINGS, read
 from resources import peak, rest
+from settings import TRL
 from transformers import AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
@@ -50,35 +51,15 @@ def main(policy: str, rollouts: Path, steps: int, out: Path, rows: int) -> None:
 
     config = GRPOConfig(
         output_dir=str(out.parent / "trl"),
-        use_cpu=True,
-        bf16=False,
-        fp16=False,
-        gradient_checkpointing=False,
-        model_init_kwargs={"dtype": "float32"},
         num_generations=SIBLINGS,
         per_device_train_batch_size=rows,
         gradient_accumulation_steps=len(recorded) // rows,
         max_completion_length=4096,
-        temperature=1.0,
-        top_p=1.0,
-        top_k=0,
-        beta=0.0,
-        num_iterations=1,
-        loss_type="dapo",
-        scale_rewards="group",
         learning_rate=LEARNING_RATE,
-        lr_scheduler_type="constant",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        optim="adamw_torch_fused",
         shuffle_dataset=False,
         seed=0,
         max_steps=steps,
-        logging_steps=1,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
-        dataloader_num_workers=0,
+        **TRL,
     )
     prompts = [{"prompt": str(number)} for number in range(len(recorded) // SIBLINGS)]
     clock = Clock()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from resources import peak, rest
+from settings import AGENTRL
 from world import BETAS, COMPLETION, LEARNING_RATE, PROMPTS, SIBLINGS, TURNS, World, arguments, load
 
 from lightning_agentrl.credit.grpo import GRPO
@@ -20,20 +18,8 @@ from lightning_agentrl.engines.vllm import VLLMEngine
 from lightning_agentrl.environments.search_qa import SearchQA
 from lightning_agentrl.formats.hermes import HermesFormat
 from lightning_agentrl.module import AgentRLModule
-from lightning_agentrl.tools.retrieval import BM25, Hit, Retriever
-
-
-@dataclass(frozen=True)
-class Slow(Retriever):
-    """Another retriever, and some seconds later."""
-
-    inner: Retriever
-    seconds: float
-
-    async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """What the other one finds."""
-        await asyncio.sleep(self.seconds)
-        return await self.inner.search(queries, k)
+from lightning_agentrl.testing.retriever import SlowRetriever
+from lightning_agentrl.tools.retrieval import BM25
 
 
 class Clock(Callback):
@@ -64,7 +50,7 @@ def data(world: World, latency: float, seed: int) -> AgentRLDataModule:
     """The same questions, limits and search as TRL gets."""
     folder = world.environment.data_dir
     assert folder is not None
-    slow = Slow(BM25(folder / "corpus.jsonl"), latency) if latency else None
+    slow = SlowRetriever(BM25(folder / "corpus.jsonl"), latency) if latency else None
     return AgentRLDataModule(
         environment=SearchQA(folder, top_k=world.environment.top_k, retriever=slow),
         engine=VLLMEngine(),
@@ -89,17 +75,7 @@ def main() -> None:
         optimizer=lambda p: torch.optim.AdamW(p, lr=LEARNING_RATE, betas=BETAS, weight_decay=0.0, fused=True),
     )
     clock, start, before = Clock(), time.perf_counter(), rest()
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=options.steps,
-        gradient_clip_val=1.0,
-        limit_val_batches=0,
-        callbacks=[clock],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = Trainer(max_epochs=options.steps, callbacks=[clock], **AGENTRL)
     trainer.fit(learner, datamodule=data(world, options.latency, options.seed))
     learner.network.save_pretrained(options.out.with_suffix(""))
     learner.tokenizer.save_pretrained(options.out.with_suffix(""))

@@ -10,6 +10,7 @@ from typing import Any
 from datasets import Dataset
 from patched_vllm import patch
 from resources import peak, rest
+from settings import TRL
 from transformers import AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 from trl.chat_template_utils import qwen3_template
@@ -86,37 +87,17 @@ def make(world: World, options: Namespace, rows: int, **more: Any) -> Timed:
     tokenizer.response_template = qwen3_template
     config = GRPOConfig(
         output_dir=str(options.out.parent / "trl"),
-        use_cpu=True,
-        bf16=False,
-        fp16=False,
-        gradient_checkpointing=False,
-        model_init_kwargs={"dtype": "float32"},
         num_generations=SIBLINGS,
         per_device_train_batch_size=rows,
         gradient_accumulation_steps=PROMPTS * SIBLINGS // rows,
         max_completion_length=COMPLETION,
         max_tool_calling_iterations=TURNS - 1,
-        temperature=1.0,
-        top_p=1.0,
-        top_k=0,
-        beta=0.0,
-        num_iterations=1,
-        loss_type="dapo",
-        scale_rewards="group",
         learning_rate=LEARNING_RATE,
         adam_beta1=BETAS[0],
         adam_beta2=BETAS[1],
-        lr_scheduler_type="constant",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        optim="adamw_torch_fused",
         seed=options.seed,
         max_steps=options.steps,
-        logging_steps=1,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
-        dataloader_num_workers=0,
+        **TRL,
         **more,
     )
     return Timed(

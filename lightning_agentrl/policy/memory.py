@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -74,11 +74,8 @@ def holdings(
     if reference and lora is None:
         found.append(Holding("reference policy", base))
     if parts > 1:
-        found = [Holding(f"{h.what}, 1 of {parts} parts", -(-h.size // parts)) for h in found]
         gathered = gathered_at_once(spec) * dtype.itemsize // slices
-        if optimizer is not None and lora is None:  # their gradients are whole until they are scattered
-            gathered *= 2
-        found.append(Holding("layers gathered from the ranks", gathered, certain=False))
+        found = in_parts(found, parts, gathered, gradients=optimizer is not None and lora is None)
     if mixed and dtype == torch.float32 and optimizer is not None and not spec.gradient_checkpointing:
         found.append(Holding("16-bit copies for autocast", spec.parameters * 2, certain=False))
     if optimizer is not None:
@@ -87,6 +84,13 @@ def holdings(
         how = "checkpointed" if spec.gradient_checkpointing else "all kept"
         found.append(Holding(f"activations of {max_tokens} tokens, {how}", size, certain=False))
     return found
+
+
+def in_parts(held: Sequence[Holding], parts: int, gathered: int, gradients: bool) -> list[Holding]:
+    """What is left of it on each of the ranks that share it out, and what they gather, maybe with its gradients."""
+    shares = [Holding(f"{h.what}, 1 of {parts} parts", -(-h.size // parts)) for h in held]
+    size = 2 * gathered if gradients else gathered  # gradients are whole until they are scattered
+    return [*shares, Holding("layers gathered from the ranks", size, certain=False)]
 
 
 def gathered_at_once(spec: PolicySpec) -> int:

@@ -1,13 +1,31 @@
-"""A retrieval server that answers what it is told to, well or badly, on this machine only."""
+"""Searching as slowly or as badly as a test wants it: a retriever that waits, and a server told what to answer."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from lightning_agentrl.tools.retrieval import Hit, Retriever
+
+
+@dataclass(frozen=True)
+class SlowRetriever(Retriever):
+    """Another retriever, and some seconds later."""
+
+    inner: Retriever
+    seconds: float
+
+    async def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """What the other one finds."""
+        await asyncio.sleep(self.seconds)
+        return await self.inner.search(queries, k)
+
 
 Answer = Callable[[str, Any], tuple[int, Any]]
 """Path and body of a request to status and reply: bytes as they are, anything else as JSON."""

@@ -22,9 +22,9 @@ QUICK = shlex.split(
     "--credit_figures.every_n_epochs 0 --model.gradient_checkpointing false"
 )
 """For any of them."""
-NEEDS = ("my_data", "environment/alfworld", "environment/textworld", "nf4", "my_package.guess")
+NEEDS = ("my_data", "environment/alfworld", "environment/textworld", "nf4", "my_package.guess", "fsdp2_tp")
 """Not run here: own files, a package that compiles for minutes, games that are made for minutes, bits that need
-CUDA, OpenEnv."""
+CUDA, OpenEnv, two ranks (`test_ranks.py` has them)."""
 SAVED = ("recredit", "view")
 MANUAL = [page for page in PAGES if page not in ALGORITHMS]  # tests/e2e/test_algorithms.py runs the recipes
 FITS = [
