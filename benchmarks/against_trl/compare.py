@@ -11,7 +11,7 @@ rollouts: both answer the same questions greedily, with a search tool. All token
 world: both train the quick start's task from the same cold-started policy, end to end.
 
 TRL runs in its fastest settings on a CPU: `generate`, no gradient checkpointing, no pass for old log-probs (it needs
-none without vLLM), a fused optimizer, and the best of several numbers of rollouts per forward.
+none without vLLM), a fused optimizer, and in updates the best of several numbers of rollouts per forward.
 """
 
 from __future__ import annotations

@@ -58,6 +58,7 @@ def test_a_plan_that_gathers_between_layers_is_followed() -> None:
     ("kind", "settings", "complaint"),
     [
         ("GPT2Config", {"n_embd": 32, "n_head": 4}, "GPT2LMHeadModel has no plan for tensor parallelism"),
+        ("GptOssConfig", {"head_dim": 8}, "GptOssForCausalLM has no plan for tensor parallelism of its layers"),
         ("Qwen3MoeConfig", {}, "asks for moe_tp_experts, packed_colwise, known are colwise"),
         ("Qwen3Config", {"num_key_value_heads": 1}, "1 key-value heads, which 2 ranks"),
         ("Qwen3Config", {"num_attention_heads": 3, "num_key_value_heads": 3}, "3 attention heads, which 2 ranks"),
